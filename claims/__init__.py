@@ -1,0 +1,1 @@
+"""Claims, one folder per mechanism."""

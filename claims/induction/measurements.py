@@ -1,0 +1,225 @@
+"""What the induction claims measure, in the papers' words. Each function returns one value per sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fixtures.prompts.repeated import RepeatedTokens
+from harness.ablation import Ablation, HeadSets, damage
+from harness.attention import mean_attention
+from harness.interventions import Engine, FreezePattern, ReplaceV, Run
+from harness.loss import losses, row_losses
+from harness.sequences import Positions
+from harness.subjects import parse_head
+from harness.values import UnitValues
+
+if TYPE_CHECKING:
+    from harness.claim import Evidence
+    from harness.models.model import Model
+    from harness.seeding import Streams
+
+SHUFFLES = 10
+"""Shuffles per sequence, averaged (design, section 3)."""
+DONORS = 5
+"""Donor sequences per sequence for resample ablation."""
+
+
+def second_copy_loss(model: Model, sequences: RepeatedTokens) -> UnitValues:
+    """Loss in nats per token where the second copy stands, whatever stands there now."""
+    return losses(model, sequences, at=sequences.second_copy())
+
+
+def describe(evidence: Evidence, sequences: RepeatedTokens) -> None:
+    """Record which sequences were used."""
+    shown = [" ".join(str(token) for token in sequences.tokens[row, : sequences.start + 2 * length]) for row, length in
+             enumerate(sequences.lengths[:2])]  # fmt: skip
+    evidence.prompts(sha256=sequences.digest(), n=len(sequences), clusters=len(sequences), examples=shown)
+
+
+def donors_of(model: Model, sequences: RepeatedTokens, streams: Streams, *, count: int = DONORS) -> list[RepeatedTokens]:
+    """Other repeated sequences of the same block lengths, for resample ablation."""
+    pool = model.random_token_pool()
+    return [sequences.donor(pool, rng=streams.for_(f"donor {number}")) for number in range(count)]
+
+
+@dataclass(frozen=True)
+class CopyDamage:
+    """What ablating each set costs, in nats per token: on the second copy, on the first, and how much was changed."""
+
+    second: UnitValues
+    first: UnitValues
+    dose: UnitValues
+
+
+def copy_damage(
+    model: Model, sequences: RepeatedTokens, *, sets: HeadSets, ablation: Ablation, evidence: Evidence | None = None, what: str = ""
+) -> CopyDamage:
+    """Rise of the loss on both copies when each set of heads is ablated: [set, sequence]."""
+    second, first = sequences.second_copy(), sequences.first_copy()
+
+    def measure(engine: Engine, run: Run, index: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        at = {"second": second.for_rows(index), "first": first.for_rows(index)}
+        return row_losses(engine, run, at, count=len(index))
+
+    found = damage(model, sequences, sets=sets, ablation=ablation, measure=measure, track=_tracker(evidence, what))
+    return CopyDamage(found["second"], found["first"], found["dose"])
+
+
+def attention_damage(
+    model: Model,
+    sequences: RepeatedTokens,
+    *,
+    sets: HeadSets,
+    ablation: Ablation,
+    heads: Sequence[str],
+    evidence: Evidence | None = None,
+    what: str = "",
+) -> dict[str, UnitValues]:
+    """Fall of each head's prefix-matching score when each set is ablated: for every head [set, sequence]."""
+    pairs = sequences.second_copy()
+    places = [parse_head(head) for head in heads]
+    layers = sorted({layer for layer, _ in places})
+
+    def measure(engine: Engine, run: Run, index: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        here = pairs.for_rows(index)
+        by_layer = {layer: mean_attention(run.pattern[layer], here, count=len(index)) for layer in layers}
+        return {f"{layer}.{head}": -by_layer[layer][head] for layer, head in places}
+
+    found = damage(
+        model, sequences, sets=sets, ablation=ablation, measure=measure, stop_at_layer=layers[-1] + 1,
+        keep={"pattern": layers}, track=_tracker(evidence, what),
+    )  # fmt: skip
+    return {head: found[head] for head in heads}
+
+
+def weaker(first: UnitValues, second: UnitValues) -> tuple[UnitValues, tuple[bool, ...]]:
+    """Row by row the measurement with the smaller mean, and for which rows that is the first."""
+    chosen = first.mean() <= second.mean()
+    return replace(first, values=np.where(chosen[:, None], first.values, second.values)), tuple(bool(flag) for flag in chosen)
+
+
+def copying_scores(model: Model, sequences: RepeatedTokens, *, derange: np.random.Generator | None = None) -> UnitValues:
+    """Direct effect of each head's OV circuit on the logit of the token it reads, above the block's other tokens.
+
+    What a head would write if it attended fully to one position of the first copy, read by the unembedding at the
+    final norm's mean scale in the second copy; averaged over positions (Elhage et al. 2021, "copying"). [head, sequence]
+    in logits. With `derange` the score is taken for another token of the block instead of the one that was read.
+    """
+    engine = Engine.of(model)
+    values = np.zeros((engine.n_layers * engine.n_heads, len(sequences)))
+    for index, batch in sequences.batches():
+        run = engine.run(batch.tensor(), keep=("v",))
+        for place, row in enumerate(index):
+            values[:, row] = _copying_of_row(engine, run, batch, place, derange)
+    names = tuple(f"{layer}.{head}" for layer in range(engine.n_layers) for head in range(engine.n_heads))
+    return UnitValues(values, names, sequences.units, sequences.units)
+
+
+def _copying_of_row(
+    engine: Engine, run: Run, batch: RepeatedTokens, row: int, derange: np.random.Generator | None
+) -> NDArray[np.float64]:
+    length, start = int(batch.lengths[row]), batch.start
+    unembed = engine.W_U[:, batch.block(row)]  # [d_model token]
+    unembed = unembed - unembed.mean(dim=1, keepdim=True)
+    scale = engine.final_scale(run)[row, start + length : start + 2 * length].mean()
+    own = np.arange(length) if derange is None else np.roll(np.arange(length), int(derange.integers(1, length)))
+    scores = []
+    group = engine.n_heads // engine.n_kv_heads
+    for layer in range(engine.n_layers):
+        v = run.v[layer][row, start : start + length].repeat_interleave(group, dim=1)  # [pos head d_head]
+        written = (v.transpose(0, 1) @ (engine.W_O(layer) @ unembed)) / scale  # [head pos token]
+        scores.append(written[:, np.arange(length), own].mean(dim=1))
+    return np.concatenate([score.double().cpu().numpy() for score in scores])
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One token of the first copy replaced, and where its copying is read.
+
+    Attributes:
+        swapped: the sequences with the token after the match replaced, in the first copy only.
+        at: one query per sequence and the position after its match.
+        old, new, other: the token that stood there, the one that stands there now, and an unrelated one, [sequence].
+    """
+
+    swapped: RepeatedTokens
+    at: Positions
+    old: NDArray[np.int64]
+    new: NDArray[np.int64]
+    other: NDArray[np.int64]
+
+    def first(self, count: int) -> Swap:
+        """The swaps of the first `count` sequences."""
+        at = self.at.for_rows(np.arange(count))
+        return Swap(self.swapped.first(count), at, self.old[:count], self.new[:count], self.other[:count])
+
+
+def draw_swap(model: Model, sequences: RepeatedTokens, rng: np.random.Generator) -> Swap:
+    """For every sequence one random query of the second copy, and another token where its match continues."""
+    pool = np.asarray(model.random_token_pool())
+    tokens, count = sequences.tokens.copy(), len(sequences)
+    offsets = np.array([rng.integers(0, length - 1) for length in sequences.lengths])
+    keys = sequences.start + offsets + 1
+    old = tokens[np.arange(count), keys]
+    picked = np.array([rng.choice(np.setdiff1d(pool, sequences.block(row)), size=2, replace=False) for row in range(count)])
+    tokens[np.arange(count), keys] = picked[:, 0]
+    at = Positions(np.arange(count), keys - 1 + sequences.lengths, keys)
+    return Swap(replace(sequences, tokens=tokens), at, old, picked[:, 0], picked[:, 1])
+
+
+def swap_effects(
+    model: Model, sequences: RepeatedTokens, swap: Swap, *, heads: Sequence[str], evidence: Evidence | None = None, what: str = ""
+) -> tuple[UnitValues, UnitValues]:
+    """How far swapping the attended token in one head's values moves the prediction, attention frozen: [head, sequence].
+
+    The head reads the swapped token's value at its one position; all attention from its layer on keeps the intact
+    pattern. First: rise of (new - old) logit at the query. Second: the same for an unrelated token in place of the new.
+    """
+    engine = Engine.of(model)
+    places = [parse_head(head) for head in heads]
+    layers = sorted({layer for layer, _ in places})
+    later = list(range(layers[0], engine.n_layers))
+    moved, unrelated = (np.zeros((len(heads), len(sequences))) for _ in range(2))
+    for index, batch in sequences.batches():
+        keep = {"resid_pre": layers, "v": layers, "pattern": later}
+        intact = engine.run(batch.tensor(), keep=keep)
+        donor = engine.run(swap.swapped.rows(index).tensor(), keep={"v": layers}, stop_at_layer=layers[-1] + 1)
+        here = swap.at.for_rows(index)
+        chosen = [array[index] for array in (swap.old, swap.new, swap.other)]
+        before = _logits_of(engine, intact, here, chosen)
+        for row, (layer, head) in enumerate(_tracker(evidence, what)(places)):  # type: ignore[arg-type]
+            run = _with_swapped_value(engine, intact, donor, here, layer=layer, head=head)
+            old, new, other = _logits_of(engine, run, here, chosen) - before
+            moved[row, index], unrelated[row, index] = new - old, other - old
+    units = sequences.units
+    return UnitValues(moved, tuple(heads), units, units), UnitValues(unrelated, tuple(heads), units, units)
+
+
+def _with_swapped_value(engine: Engine, intact: Run, donor: Run, at: Positions, *, layer: int, head: int) -> Run:
+    kv_head = head * engine.n_kv_heads // engine.n_heads
+    v = intact.v[layer][:, :, kv_head].clone()
+    keys = at.require_keys()
+    v[at.rows, keys] = donor.v[layer][at.rows, keys, kv_head]
+    frozen = [FreezePattern(number, intact.pattern[number]) for number in range(layer, engine.n_layers)]
+    return engine.resume(intact, layer=layer, edits=[ReplaceV(layer, v, head=head), *frozen])
+
+
+def _logits_of(engine: Engine, run: Run, at: Positions, tokens: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """[token, row]: logits of the given tokens at each row's query."""
+    import torch
+
+    logits = engine.logits_at(run, torch.from_numpy(at.queries)[:, None])[:, 0]
+    rows = np.arange(len(at.rows))
+    return np.stack([logits[rows, ids].double().cpu().numpy() for ids in tokens])
+
+
+def _tracker(evidence: Evidence | None, what: str) -> Callable[..., object]:
+    """Progress over sets of heads, or nothing where there is no one to tell."""
+    if evidence is None:
+        return iter
+    return lambda items: evidence.track(list(items), what)

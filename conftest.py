@@ -1,0 +1,3 @@
+"""Switches the plugin of the claims on."""
+
+pytest_plugins = ["harness.plugin"]

@@ -1,0 +1,253 @@
+"""Declaring a claim and filling in its evidence: the only place where measurements meet statistics.
+
+`@claim(...)` fixes what decides; the test's body hands `Evidence` one value per unit, for the subject and for every
+declared control; `evidence.decide()` judges. An undeclared control, one left unfilled, or a body that never decides
+is an error of that test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from harness.declaration import (
+    Alternative,
+    Claim,
+    Control,
+    Cost,
+    Margin,
+    Metric,
+    Profile,
+    Tier,
+    Units,
+)
+from harness.errors import DeclarationError, StatisticsError, did_you_mean
+from harness.evidence import jsonable
+from harness.judging import Against, ExactInput, MarginInput, judge_evidence
+from harness.seeding import Streams
+from harness.subjects import Subject
+from harness.values import UnitValues
+
+__all__ = ["Alternative", "Claim", "Control", "Cost", "Evidence", "Margin", "Metric", "Profile", "Tier", "Units", "claim"]
+
+Test = TypeVar("Test", bound=Callable[..., None])
+Item = TypeVar("Item")
+
+
+def claim(**declaration: Any) -> Callable[[Test], Test]:
+    """A decorator that attaches the declaration to a test; the fields are those of `harness.declaration.Claim`.
+
+    Nothing is checked here, so that all problems of a claim are reported together at collection.
+    """
+
+    def attach(test: Test) -> Test:
+        test.__claim__ = declaration  # type: ignore[attr-defined]
+        return test
+
+    return attach
+
+
+def declared(test: Callable[..., None], *, where: str) -> Claim:
+    """The checked declaration of a test.
+
+    Raises:
+        DeclarationError: a field is missing, unknown or wrong; all of them at once.
+    """
+    given: dict[str, Any] = test.__claim__  # type: ignore[attr-defined]
+    required = {
+        "id": "", "paper": "", "statement": "", "metric": Metric("", ""), "sesoi": None, "sesoi_reason": "",
+        "alternative": "", "controls": (), "rival": "", "exposed_by": "", "units": None,
+    }  # fmt: skip
+    missing = [name for name in required if name not in given]
+    unknown = sorted(set(given) - set(Claim.__dataclass_fields__))
+    filled = Claim(**{**required, **{name: value for name, value in given.items() if name not in unknown}})
+    problems = [f"unknown field {name!r}.{did_you_mean(name, Claim.__dataclass_fields__)}" for name in unknown]
+    if "units" in missing:
+        problems.append("units is missing: register the number of units (units=None only for an exact claim)")
+    problems += filled.problems()
+    if problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise DeclarationError(f"claim {filled.id!r} ({where}) cannot be tested:\n{listed}")
+    return filled
+
+
+@dataclass
+class Evidence:
+    """What a test measured. The body fills it; nothing is judged before `decide`.
+
+    Attributes:
+        claim: the declaration.
+        n_units: how many units to sample, as registered for the profile in use.
+        subject: the components, or None for behaviour of the whole model.
+        streams: random streams; the intervals draw from `streams.for_("intervals")`.
+        ignore_preconditions: measure and judge even where a precondition fails (for negatives and null worlds).
+        assay_shown: whether this claim is supported on some model of the store, without which nothing is `refuted`.
+        announce: called with a line of progress, or None.
+    """
+
+    claim: Claim
+    n_units: int
+    streams: Streams
+    subject: Subject | None = None
+    ignore_preconditions: bool = False
+    assay_shown: bool = True
+    announce: Callable[[str], None] | None = None
+    sections: dict[str, Any] = field(default_factory=dict)
+    _treated: UnitValues | None = None
+    _against: dict[str, Against] = field(default_factory=dict)
+    _margins: dict[str, MarginInput] = field(default_factory=dict)
+    _exact: ExactInput | None = None
+
+    # -- what was measured -------------------------------------------------------------------------------------
+
+    def treated(self, values: UnitValues) -> None:
+        """Keep the subject's own values: [component, unit], one row per component that is judged."""
+        self._treated = values
+
+    def measured(self) -> UnitValues:
+        """The subject's own values that were kept; DeclarationError before `treated`."""
+        if self._treated is None:
+            raise DeclarationError(f"claim {self.claim.id!r}: evidence.treated(...) comes first")
+        return self._treated
+
+    def component_control(
+        self,
+        name: str,
+        population: UnitValues,
+        *,
+        discovery: UnitValues,
+        matched: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Compare with other components: their mean (by the SESOI) and their 95th-percentile member (by 0).
+
+        Args:
+            name: the control's declared name.
+            population: the same metric for the other components, on the treated units or a subset of them.
+            discovery: the same metric on the discovery split, from which the 95th-percentile member is chosen.
+            matched: for each treated component the rows of `population` that it is compared with.
+        """
+        self._fill(name, kinds={"component"}, against=Against(name, "component", population, discovery, dict(matched)))
+
+    def control(self, name: str, values: UnitValues) -> None:
+        """Compare with paired values of an input, label, same-dose or model control: one row, or one per component."""
+        kinds = {"input", "label", "same-dose", "model"}
+        self._fill(name, kinds=kinds, against=Against(name, self._kind(name), values))
+
+    def margin(self, name: str, values: UnitValues, *, relative_to: UnitValues | None = None) -> None:
+        """Fill a margin with values, or with the ratio of means `values / relative_to` resampled as pairs."""
+        if name not in {margin.name for margin in self.claim.margins}:
+            raise self._undeclared(name, [margin.name for margin in self.claim.margins])
+        self._margins[name] = MarginInput(values, relative_to)
+
+    def exact(self, *, value: float, population: Mapping[str, float]) -> None:
+        """Fill an exact claim: the number, and the population (by name, without the subject) that it is ranked in."""
+        if not self.claim.exact:
+            raise DeclarationError(f"claim {self.claim.id!r} samples units; evidence.exact is for claims with units=None")
+        self._exact = ExactInput(value, dict(population))
+
+    def precondition(self, name: str, *, value: float, at_least: float) -> None:
+        """Record a condition without which the question makes no sense; where it fails the claim is `invalid`."""
+        entry = {"name": name, "value": float(value), "at_least": float(at_least), "holds": bool(value >= at_least)}
+        self._append("preconditions", entry)
+
+    # -- what a reader sees ------------------------------------------------------------------------------------
+
+    def prompts(self, *, sha256: str, n: int, clusters: int, examples: Sequence[str]) -> None:
+        """Record which prompts were used, by hash and a few examples."""
+        self.sections["prompts"] = {"sha256": sha256, "n": n, "clusters": clusters, "examples": list(examples)}
+
+    def share(self, component: str, *, values: UnitValues) -> None:
+        """Record a member's share of a joint effect; its interval tells passengers from parts."""
+        self._append("shares", {"component": component, "values": values})
+
+    def note(self, text: str) -> None:
+        """Record a caveat that the report prints with this record."""
+        self._append("notes", text)
+
+    def table(self, name: str, *, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Record a table for the report."""
+        self._append("tables", {"name": name, "columns": list(columns), "rows": jsonable(list(rows))})
+
+    def picture(self, kind: str, name: str, *, caption: str, **data: Any) -> None:
+        """Record a figure's data; `kind` is one of head_map, pattern, curve, distribution, bars."""
+        self._append("pictures", {"kind": kind, "name": name, "caption": caption, **jsonable(data)})
+
+    def track(self, items: Iterable[Item], what: str, *, total: int | None = None) -> Iterator[Item]:
+        """The same items, announcing progress on the way."""
+        known = total if total is not None else (len(items) if isinstance(items, Sequence) else None)
+        for done, item in enumerate(items):
+            if self.announce is not None:
+                self.announce(f"{self.claim.id}: {what} {done + 1}{f'/{known}' if known else ''}")
+            yield item
+
+    # -- the verdict -------------------------------------------------------------------------------------------
+
+    def decide(self) -> None:
+        """Judge what was measured against the declaration; DeclarationError where something declared is missing."""
+        unfilled = [control.name for control in self.claim.controls if control.name not in self._against]
+        unfilled += [margin.name for margin in self.claim.margins if margin.name not in self._margins]
+        if self.claim.exact:
+            unfilled = [] if self._exact is not None else ["evidence.exact(value=..., population=...)"]
+        elif self._treated is None:
+            unfilled.insert(0, "evidence.treated(...)")
+        if unfilled:
+            listed = ", ".join(repr(name) for name in unfilled)
+            raise DeclarationError(f"claim {self.claim.id!r}: decide() was called before {listed} was filled")
+        self.sections.update(
+            judge_evidence(
+                self.claim,
+                treated=self._treated,
+                against=tuple(self._against[control.name] for control in self.claim.controls if control.name in self._against),
+                margins=self._margins,
+                exact=self._exact,
+                shares=self.sections.pop("shares", ()),
+                failed=None if self.ignore_preconditions else self._failed_precondition(),
+                assay_shown=self.assay_shown,
+                rng=self.streams.for_("intervals"),
+            )
+        )
+
+    @property
+    def decided(self) -> bool:
+        """Whether `decide` was reached."""
+        return "judgement" in self.sections
+
+    def _failed_precondition(self) -> str | None:
+        failed = [entry for entry in self.sections.get("preconditions", ()) if not entry["holds"]]
+        if not failed:
+            return None
+        return "; ".join(f"precondition {e['name']!r} is {e['value']:.4g}, needs at least {e['at_least']:.4g}" for e in failed)
+
+    def _kind(self, name: str) -> str:
+        kinds = {control.name: control.kind for control in self.claim.controls}
+        if name not in kinds:
+            raise self._undeclared(name, list(kinds))
+        return kinds[name]
+
+    def _fill(self, name: str, *, kinds: set[str], against: Against) -> None:
+        kind = self._kind(name)
+        if kind not in kinds:
+            raise DeclarationError(f"claim {self.claim.id!r}: control {name!r} is declared as kind {kind!r}, filled as {sorted(kinds)}")
+        if name in self._against:
+            raise DeclarationError(f"claim {self.claim.id!r}: control {name!r} is filled twice")
+        self._against[name] = against
+
+    def _undeclared(self, name: str, known: Sequence[str]) -> DeclarationError:
+        listed = ", ".join(repr(entry) for entry in known) or "none"
+        return DeclarationError(
+            f"claim {self.claim.id!r}: {name!r} is not declared; declared are {listed}.{did_you_mean(name, known)}"
+        )
+
+    def _append(self, section: str, entry: object) -> None:
+        self.sections.setdefault(section, []).append(entry)
+
+
+def unit_values(values: Any, *, components: Sequence[str], units: Sequence[str], clusters: Sequence[str] | None = None) -> UnitValues:
+    """UnitValues from a tensor or array [component, unit] or [unit]; every unit its own cluster unless given."""
+    array = values.detach().cpu().double().numpy() if hasattr(values, "detach") else np.asarray(values, dtype=np.float64)
+    if array.ndim not in (1, 2):
+        raise StatisticsError(f"values have {array.ndim} axes; a metric returns [unit] or [component, unit]")
+    return UnitValues(np.atleast_2d(array), tuple(components), tuple(units), tuple(clusters if clusters is not None else units))

@@ -1,0 +1,233 @@
+"""What a claim fixes before anything is measured, as plain values. No torch, no pytest, no statistics.
+
+Everything here decides a verdict and is therefore part of the declaration's hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from harness.errors import DeclarationError
+
+Alternative = Literal["greater", "less"]
+ControlKind = Literal["component", "same-dose", "input", "label", "model"]
+Tier = Literal["inference", "reliability", "replication"]
+Profile = Literal["quick", "default", "full"]
+
+ALPHA = 0.025
+"""One-sided error of every decision (design, section 3)."""
+MIN_CLUSTERS = 12
+"""Fewer confirmation clusters than this make a claim `invalid`."""
+BCA_FROM = 50
+"""Clusters from which BCa replaces the bootstrap-t (review of statistics, finding 4)."""
+
+_COMPONENT_KINDS = {"component", "same-dose"}
+_INPUT_KINDS = {"input", "label"}
+_KINDS = _COMPONENT_KINDS | _INPUT_KINDS | {"model"}
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured per unit, and in which unit; `binary` metrics take only 0 and 1."""
+
+    name: str
+    unit: str
+    binary: bool = False
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the effect is measured against, declared here and filled in the test's body under this name."""
+
+    name: str
+    kind: ControlKind
+
+
+@dataclass(frozen=True)
+class Margin:
+    """A bound that must hold beside the effect: a value within [at_least, at_most], in `unit`.
+
+    With `at_most` alone this is non-inferiority ("costs the first copy no more than"); with both, equivalence. It is
+    never evaluated alone, only joined to the effect that it qualifies.
+    """
+
+    name: str
+    unit: str
+    reason: str
+    at_most: float
+    at_least: float | None = None
+
+
+@dataclass(frozen=True)
+class Units:
+    """How many units each profile samples, what one unit is, and why this many."""
+
+    default: int
+    quick: int
+    reason: str
+    of: str = "sequence"
+    full: int | None = None
+
+    def for_profile(self, profile: Profile) -> int:
+        """The registered number of units of a profile; `full` is `default` where it is not given."""
+        return {"quick": self.quick, "default": self.default, "full": self.full or self.default}[profile]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a claim costs: `draws` forward passes over each unit of `tokens` tokens."""
+
+    draws: float
+    tokens: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One falsifiable statement from a paper, with everything that decides it.
+
+    Attributes:
+        id: `mechanism.name`, lower case with hyphens.
+        paper: key of the paper in `claims/papers.toml`.
+        statement: the paper's finding in one sentence.
+        metric: what is measured per unit, with its unit.
+        sesoi: smallest effect size of interest, in the metric's unit.
+        sesoi_reason: where it comes from: the paper, the discovery split, or null worlds; nothing else.
+        alternative: the direction in which the effect counts.
+        subject: the class of components in `subjects.toml` (`"induction"`), or None for behaviour of the whole model.
+        controls: what the effect must beat, all of it.
+        margins: bounds joined to the effect.
+        rival: the nearest rival explanation, in one sentence.
+        exposed_by: the control that would expose the rival.
+        units: the registered number of units; None for an exact claim (weights alone, all inputs enumerated).
+        tier: only `inference` is evidence for a mechanism.
+        models: patterns of the model ids on which the claim makes sense, e.g. `("induction-2l@*",)`.
+        cost: forward passes per unit and tokens per pass, for `--dry-run`; decides nothing and is not hashed.
+        version: raised with every change in what is measured.
+    """
+
+    id: str
+    paper: str
+    statement: str
+    metric: Metric
+    sesoi: float
+    sesoi_reason: str
+    alternative: Alternative
+    controls: tuple[Control, ...]
+    rival: str
+    exposed_by: str
+    units: Units | None
+    subject: str | None = None
+    margins: tuple[Margin, ...] = ()
+    tier: Tier = "inference"
+    models: tuple[str, ...] = ("*",)
+    cost: Cost | None = None
+    version: int = 1
+    alpha: float = field(default=ALPHA, init=False)
+
+    @property
+    def mechanism(self) -> str:
+        """The part of the id before the dot."""
+        return self.id.split(".")[0]
+
+    @property
+    def exact(self) -> bool:
+        """True where nothing is sampled: the number itself is the whole population's."""
+        return self.units is None
+
+    def interval_method(self, clusters: int) -> str:
+        """The interval's method, fixed by the declaration: the metric's kind and the registered clusters."""
+        if self.metric.binary:
+            return "clopper-pearson"
+        return "bca" if clusters >= BCA_FROM else "bootstrap-t"
+
+    def hash(self) -> str:
+        """sha256 over every field above but the cost, in canonical JSON."""
+        deciding = {name: value for name, value in asdict(self).items() if name != "cost"}
+        text = json.dumps(deciding, sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def problems(self) -> list[str]:
+        """Everything that keeps this declaration from being a claim, in the order of the fields."""
+        return [*_wording_problems(self), *_size_problems(self), *_control_problems(self)]
+
+    def check(self, where: str) -> None:
+        """Raise DeclarationError with all problems at once; `where` is the file and test."""
+        problems = self.problems()
+        if problems:
+            listed = "\n".join(f"  - {problem}" for problem in problems)
+            raise DeclarationError(f"claim {self.id!r} ({where}) cannot be tested:\n{listed}")
+
+
+def _wording_problems(claim: Claim) -> list[str]:
+    found = []
+    if not _ID.fullmatch(str(claim.id)):
+        found.append(f"id {claim.id!r} is not 'mechanism.name' in lower case with hyphens")
+    for name in ("paper", "statement", "rival", "exposed_by"):
+        if not str(getattr(claim, name) or "").strip():
+            found.append(f"{name} is empty")
+    if not claim.metric or not claim.metric.name.strip():
+        found.append("metric has no name")
+    if not claim.metric or not claim.metric.unit.strip():
+        found.append('metric has no unit; say what one unit of it is, e.g. unit="nats"')
+    if claim.alternative not in ("greater", "less"):
+        found.append(f"alternative is {claim.alternative!r}; name the direction: 'greater' or 'less'")
+    if claim.tier not in ("inference", "reliability", "replication"):
+        found.append(f"tier is {claim.tier!r}; one of 'inference', 'reliability', 'replication'")
+    return found
+
+
+def _size_problems(claim: Claim) -> list[str]:
+    found = []
+    if not isinstance(claim.sesoi, int | float) or not 0 < claim.sesoi < float("inf"):
+        found.append(f"sesoi is {claim.sesoi!r}; set the smallest effect of interest, a positive number of {claim.metric.unit!r}")
+    if not str(claim.sesoi_reason or "").strip():
+        found.append("sesoi_reason is empty; cite the paper, the discovery split or null worlds")
+    if claim.units is not None:
+        if not claim.units.reason.strip():
+            found.append("units.reason is empty; say why this many")
+        for profile in ("quick", "default"):
+            number = claim.units.for_profile(profile)
+            if not isinstance(number, int) or number < MIN_CLUSTERS:
+                found.append(f"units.{profile} is {number!r}; register at least {MIN_CLUSTERS}")
+    for margin in claim.margins:
+        if not margin.reason.strip() or not margin.unit.strip():
+            found.append(f"margin {margin.name!r} has no unit or no reason")
+        if margin.at_least is not None and not margin.at_least < margin.at_most:
+            found.append(f"margin {margin.name!r} is empty: [{margin.at_least}, {margin.at_most}]")
+    if claim.version < 1:
+        found.append(f"version is {claim.version}; it starts at 1")
+    return found
+
+
+def _control_problems(claim: Claim) -> list[str]:
+    found = []
+    kinds = [control.kind for control in claim.controls]
+    for name in _repeated([c.name for c in claim.controls] + [m.name for m in claim.margins]):
+        found.append(f"{name!r} is declared twice among controls and margins")
+    for kind in sorted(set(kinds) - _KINDS):
+        found.append(f"control kind {kind!r} is not one of {', '.join(sorted(_KINDS))}")
+    if claim.tier == "replication":
+        return found
+    if claim.exact:
+        if "component" not in kinds:
+            found.append('an exact claim needs a control of kind "component": the population that it is ranked in')
+        return found
+    if claim.subject is None:
+        if sum(kind in _INPUT_KINDS for kind in kinds) < 2:
+            found.append("a claim about behaviour (no subject) needs two controls of kind input or label")
+        return found
+    if not _COMPONENT_KINDS & set(kinds):
+        found.append("no control of kind component or same-dose; an untrained model does not count")
+    if not _INPUT_KINDS & set(kinds):
+        found.append("no control of kind input or label; an untrained model does not count")
+    return found
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})

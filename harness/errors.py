@@ -1,0 +1,44 @@
+"""Errors that a user can act on: what was wrong, where, what to do. Nothing else lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MechclaimsError(Exception):
+    """Base of every error that mechclaims raises on purpose."""
+
+
+class DeclarationError(MechclaimsError):
+    """A claim's declaration or its use of the evidence does not hold together."""
+
+
+class ModelError(MechclaimsError):
+    """A model is unknown, damaged, or not of a kind that can be used."""
+
+
+class ModelNotHere(ModelError):
+    """A model's weights are not on this machine; `remedy` is the command that brings them."""
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(f"{message} To bring it: {remedy}")
+        self.remedy = remedy
+
+
+class InterventionError(MechclaimsError):
+    """An intervention names a hook, component or position that the model does not have."""
+
+
+class StatisticsError(MechclaimsError):
+    """A statistic was given values on which it is not defined."""
+
+
+class StoreError(MechclaimsError):
+    """A record or a run folder cannot be read or written."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest known word, or an empty string where none is near."""
+    nearest = get_close_matches(word, list(known), n=1)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""

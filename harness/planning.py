@@ -1,0 +1,131 @@
+"""Which tests there will be, and what they will cost, decided without loading a model. No torch, no pytest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.declaration import Claim, Profile
+from harness.errors import DeclarationError
+from harness.mechanism import Mechanism
+from harness.models.registry import Availability, ModelSpec, availability, find, known_models
+from harness.subjects import head_problems, parse_head, read_subjects
+
+if TYPE_CHECKING:
+    from harness.session import BoundClaim
+
+_TOKENS_PER_SECOND_PER_MIB = 300_000
+"""Forward passes here: 600 tokens a second for a model of 515 MiB; small models are bound by overhead instead."""
+_OVERHEAD_TOKENS_PER_SECOND = 100_000
+
+
+def default_models(mechanism: Mechanism, *, profile: Profile, weights: Sequence[str]) -> list[str]:
+    """The models of a mechanism: the registered ones, or all known ones that are here where none is registered.
+
+    `quick` keeps shipped models at training seed 0 and those whose weights the user named.
+    """
+    ids = list(mechanism.subjects.models)
+    if not ids:
+        ids = [spec.id for spec in known_models() if availability(spec).here and not _is_reference(spec)]
+    if profile == "quick":
+        ids = [model_id for model_id in ids if _quick(find(model_id)) or model_id in weights]
+    return ids
+
+
+def check_model_ids(ids: Sequence[str]) -> None:
+    """Raise ModelError for the first id that names no model."""
+    for model_id in ids:
+        find(model_id)
+
+
+def availability_of(bound: BoundClaim) -> Availability:
+    """Whether what the claim reads is here: its model, or a weights file that the user named."""
+    file = bound.options.weights.get(bound.model_id)
+    if bound.needs_weights_only and file is not None:
+        return Availability(here=True, where=file, bytes=file.stat().st_size, remedy="")
+    found = availability(find(bound.model_id))
+    if bound.needs_weights_only and not found.here:
+        remedy = f"{found.remedy} (or, for this claim alone: --weights {bound.model_id}=FILE.safetensors)"
+        return Availability(here=False, where=None, bytes=0, remedy=remedy)
+    return found
+
+
+def subject_problems(claim: Claim, mechanism: Mechanism, *, models: Sequence[str]) -> list[str]:
+    """What is wrong with the registered subjects of a claim, by layers and heads from the registry alone."""
+    if claim.subject is None:
+        return []
+    problems = []
+    for model_id in models:
+        heads = mechanism.subjects.classes(model_id).get(claim.subject)
+        if heads is None:
+            if model_id in mechanism.subjects.models or mechanism.discover is None:
+                problems.append(f"no class {claim.subject!r} for model {model_id!r} in {mechanism.subjects.path}")
+            continue
+        spec = find(model_id)
+        problems += head_problems(heads, model_id=model_id, n_layers=spec.n_layers, n_heads=spec.n_heads)
+    return problems
+
+
+def parse_subjects(given: str) -> tuple[str, ...]:
+    """Heads of `--subjects`: `5.1,5.5`, or the heads of the only class in a file written by `mechclaims discover`."""
+    if not re.fullmatch(r"[\d.,\s]+", given):
+        path = Path(given)
+        if not path.is_file():
+            raise DeclarationError(f"--subjects {given!r} is neither heads like 5.1,5.5 nor a file")
+        entries = [entry for model in read_subjects(path).models.values() for entry in model.get("classes", {}).values()]
+        heads = tuple(entries[0]["heads"]) if entries else ()
+    else:
+        heads = tuple(part.strip() for part in given.split(",") if part.strip())
+    for head in heads:
+        parse_head(head)
+    if not heads:
+        raise DeclarationError(f"--subjects {given!r} names no head")
+    return heads
+
+
+def plan_lines(bound: Sequence[BoundClaim]) -> list[str]:
+    """The plan for `--dry-run`: one line a test, then the total."""
+    lines, total, memory = [], 0.0, 0.0
+    for entry in bound:
+        found = availability_of(entry)
+        name = f"{entry.claim.id}  {entry.model_id}  data seed {entry.options.data_seed}"
+        if not found.here:
+            lines.append(f"{name}: not run; {found.remedy}")
+            continue
+        seconds, tokens = _estimate(entry)
+        total += seconds
+        memory = max(memory, 2.5 * found.bytes / 2**20 + 700)
+        units = entry.claim.units
+        what = "exact, no units" if units is None else f"{entry.options.n_units or units.for_profile(entry.options.profile)} units"
+        lines.append(f"{name}: {what}, {tokens:,.0f} token-forwards, about {seconds:.0f} s")
+    lines.append(f"{len(bound)} tests, about {total / 60:.1f} minutes of forward passes, about {memory / 1024:.1f} GiB a process")
+    return lines
+
+
+def item_slug(model_id: str) -> str:
+    """A model id as part of a test id, without `/`, `:` or brackets."""
+    if not model_id.startswith("path:"):
+        return model_id
+    path = model_id.removeprefix("path:")
+    digits = hashlib.sha256(path.encode()).hexdigest()[:6]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(path).name or 'model'}-{digits}")
+
+
+def _estimate(entry: BoundClaim) -> tuple[float, float]:
+    cost, units = entry.claim.cost, entry.claim.units
+    if cost is None or units is None:
+        return 1.0, 0.0
+    tokens = cost.draws * cost.tokens * (entry.options.n_units or units.for_profile(entry.options.profile))
+    size_mib = max(find(entry.model_id).size_bytes / 2**20, 1.0)
+    return tokens / min(_TOKENS_PER_SECOND_PER_MIB / size_mib, _OVERHEAD_TOKENS_PER_SECOND), tokens
+
+
+def _quick(spec: ModelSpec) -> bool:
+    return spec.kind == "shipped" and spec.training_seed == 0
+
+
+def _is_reference(spec: ModelSpec) -> bool:
+    return spec.family == "induction-1l"

@@ -1,0 +1,387 @@
+"""The pytest plugin: claims become one test per model and data seed, and every test leaves an evidence record.
+
+Opt in with one line in a conftest: `pytest_plugins = ["harness.plugin"]`. Importing it imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from harness.claim import Evidence, declared
+from harness.declaration import Claim, Profile
+from harness.errors import MechclaimsError, ModelNotHere
+from harness.evidence import Record
+from harness.mechanism import Mechanism, open_mechanism
+from harness.outcomes import outcome_of
+from harness.planning import availability_of, default_models, plan_lines, subject_problems
+from harness.reporting import RunFolder
+from harness.seeding import Streams
+from harness.session import BoundClaim, Loaded, Options, Prepared, applies, not_run, prepare
+from harness.stats.records import Verdict
+from harness.subjects import Subject
+
+FIXTURES = ("model", "weights", "subject", "evidence", "rng")
+
+_run = pytest.StashKey[RunFolder]()
+_loaded = pytest.StashKey[Loaded]()
+_mechanisms = pytest.StashKey[dict[Path, Mechanism]]()
+_ids = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options; `mechclaims` runs read nothing else from the command line."""
+    group = parser.getgroup("mechclaims", "claims about transformers, measured against controls")
+    add = group.addoption
+    add("--model", action="append", metavar="ID", help="model id or path:DIR (repeatable; default: all registered ones)")
+    add("--data-seed", action="append", type=int, metavar="N", help="seed of the prompts (repeatable; default 0)")
+    add("--subjects", metavar="HEADS|FILE", help="other heads, e.g. 5.1,5.5, or a file of `mechclaims discover`: exploratory")
+    add("--require", choices=get_args(Verdict), help="verdict that unregistered models must reach")
+    add("--dry-run", action="store_true", help="print what would run, with minutes and memory, and stop")
+    add("--n-units", type=int, metavar="N", help="another number of units than registered: exploratory")
+    add("--profile", choices=get_args(Profile), default="default", help="quick: shipped models at training seed 0")
+    add("--device", default="cpu", help="torch device")
+    add("--dtype", default="float32", choices=("float32", "float64"), help="precision of the model")
+    add("--weights", action="append", default=[], metavar="ID=FILE", help="safetensors file for claims on weights alone")
+    add("--evidence-dir", metavar="DIR", help="where run folders go (default: reports)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers, keep one model in one worker, and choose the run folder."""
+    for name in ("mechanism", "paper", "tier"):
+        config.addinivalue_line("markers", f'{name}(name): choose claims with -m \'{name}(name="...")\'')
+    config.addinivalue_line("markers", "xdist_group(name): tests of one model stay in one worker")
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
+    _check_options(config)
+    folder = getattr(config, "workerinput", {}).get("mechclaims_run")
+    reports = Path(config.getoption("--evidence-dir") or config.rootpath / "reports")
+    config.stash[_run] = RunFolder(reports, path=None if folder is None else Path(folder), options=_given(config))
+    config.stash[_loaded] = Loaded()
+    config.stash[_mechanisms] = {}
+    config.stash[_ids] = {}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker which run folder to write to."""
+    node.workerinput["mechclaims_run"] = str(node.config.stash[_run].path)
+
+
+# -- collection --------------------------------------------------------------------------------------------------
+
+
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> None:
+    """Check a claim's declaration before pytest makes tests of it; all problems of a claim in one error."""
+    if not hasattr(obj, "__claim__"):
+        return
+    where = f"{collector.path.name}::{name}"
+    try:
+        claim = declared(obj, where=where)  # type: ignore[arg-type]
+        mechanism = _mechanism(collector.config, collector.path.parent)
+    except MechclaimsError as error:
+        raise collector.CollectError(str(error)) from error
+    seen = collector.config.stash[_ids]
+    source = f"{collector.path}::{name}"
+    if seen.setdefault(claim.id, source) != source:
+        raise collector.CollectError(f"claim id {claim.id!r} is declared twice: in {seen[claim.id]} and in {where}")
+    problems = subject_problems(claim, mechanism, models=_models(collector.config, claim, mechanism))
+    if problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise collector.CollectError(f"claim {claim.id!r} ({where}) cannot be tested:\n{listed}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per model and data seed."""
+    test = metafunc.function
+    if not hasattr(test, "__claim__"):
+        return
+    config = metafunc.config
+    source = metafunc.definition.nodeid
+    claim = declared(test, where=source)
+    mechanism = _mechanism(config, metafunc.definition.path.parent)
+    bound, ids = [], []
+    for model_id in _models(config, claim, mechanism):
+        for seed in config.getoption("--data-seed") or [0]:
+            options = _options(config, data_seed=seed)
+            entry = BoundClaim(claim, test, source, mechanism, model_id, options)
+            marks = (
+                pytest.mark.mechanism(name=claim.mechanism),
+                pytest.mark.paper(name=claim.paper),
+                pytest.mark.tier(name=claim.tier),
+                pytest.mark.xdist_group(_slug(model_id)),
+            )
+            bound.append(pytest.param(entry, marks=marks))
+            ids.append(_slug(model_id) + (f"-seed{seed}" if seed else ""))
+    metafunc.parametrize("bound_claim", bound, ids=ids, indirect=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Measure model by model, so that each is loaded once; refuse fixtures that shadow ours."""
+    placeholders = [item for item in items if _without_model(item)]
+    if placeholders:
+        config.hook.pytest_deselected(items=placeholders)
+        items[:] = [item for item in items if item not in placeholders]
+    order: dict[str, int] = {}
+    for item in items:
+        bound = _bound(item)
+        if bound is None:
+            continue
+        order.setdefault(bound.model_id, len(order))
+        for name in FIXTURES:
+            found = item._fixtureinfo.name2fixturedefs.get(name)  # type: ignore[attr-defined]
+            if found and found[-1].func.__module__ != __name__:
+                raise pytest.UsageError(
+                    f"{item.nodeid}: fixture {name!r} from {found[-1].func.__module__} hides the plugin's; rename it"
+                )
+    items.sort(key=lambda item: order.get(entry.model_id, -1) if (entry := _bound(item)) else -1)
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """With --dry-run print the plan and run nothing."""
+    if not session.config.getoption("--dry-run"):
+        return None
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    for line in plan_lines([bound for item in session.items if (bound := _bound(item))]):
+        reporter.write_line(line)
+    return True
+
+
+# -- what a claim's body takes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bound_claim(request: pytest.FixtureRequest) -> BoundClaim:
+    """The claim bound to the model of this test."""
+    bound: BoundClaim = request.param
+    return bound
+
+
+@pytest.fixture
+def prepared_claim(bound_claim: BoundClaim, request: pytest.FixtureRequest) -> Prepared:
+    """Model, subject, evidence and streams; skips as `not run` where the model is not here."""
+    config = request.config
+    _share_cores(config)
+    try:
+        where = availability_of(bound_claim)
+        if not where.here:
+            raise ModelNotHere(f"{bound_claim.model_id} is not on this machine.", remedy=where.remedy)
+        ready = prepare(bound_claim, loaded=config.stash[_loaded], announce=_announcer(config))
+    except ModelNotHere as error:
+        record = not_run(bound_claim, reason=str(error).split(" To bring it:")[0], remedy=error.remedy)
+        config.stash[_run].add(record)
+        pytest.skip(outcome_of(record).reason)
+    except MechclaimsError as error:
+        pytest.fail(str(error), pytrace=False)
+    request.node.prepared_claim = ready
+    return ready
+
+
+@pytest.fixture
+def model(prepared_claim: Prepared) -> Any:
+    """The loaded model."""
+    return prepared_claim.target
+
+
+@pytest.fixture
+def weights(prepared_claim: Prepared) -> Any:
+    """The model's attention weights, read from a file as they are asked for."""
+    return prepared_claim.target
+
+
+@pytest.fixture
+def subject(prepared_claim: Prepared) -> Subject | None:
+    """The heads that the claim is about."""
+    return prepared_claim.subject
+
+
+@pytest.fixture
+def evidence(prepared_claim: Prepared) -> Evidence:
+    """Where the body puts what it measured."""
+    return prepared_claim.evidence
+
+
+@pytest.fixture
+def rng(prepared_claim: Prepared) -> Streams:
+    """Random streams by purpose."""
+    return prepared_claim.evidence.streams
+
+
+# -- running -----------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Run a claim's body, store its record, and pass or fail by its verdict."""
+    ready: Prepared | None = getattr(pyfuncitem, "prepared_claim", None)
+    if ready is None:
+        return (yield)
+    try:
+        with _torch_settings(ready.bound):
+            result = yield
+        record = ready.record()
+    except MechclaimsError as error:
+        pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+    _finish(pyfuncitem, record)
+    return result
+
+
+def _finish(item: pytest.Item, record: Record) -> None:
+    config = item.config
+    config.stash[_run].add(record)
+    item.user_properties.append(("verdict", record.verdict))
+    given = config.getoption("--subjects") is not None
+    outcome = outcome_of(record, require=config.getoption("--require"), subjects_given=given)
+    if outcome.status == "failed":
+        from harness.report.terminal import record_text
+
+        pytest.fail(f"{outcome.reason}\n\n{record_text(record.as_dict())}", pytrace=False)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Complete the run folder; exit 5 where nothing but missing models was found."""
+    config = session.config
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    folder = config.stash[_run]
+    stopped = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR) or bool(session.shouldstop)
+    records = folder.finish(interrupted=stopped or bool(session.shouldfail))
+    if records and exitstatus == pytest.ExitCode.OK and all(record.not_run for record in records):
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the verdicts and where the evidence lies."""
+    folder = config.stash[_run]
+    records = folder.records()
+    if not records:
+        return
+    from harness.report.terminal import summary_text
+
+    terminalreporter.section("claims")
+    terminalreporter.write_line(summary_text([record.as_dict() for record in records]))
+    missing = sorted({str(record.not_run["remedy"]) for record in records if record.not_run})
+    if missing:
+        terminalreporter.write_line("not run, and what would bring the model:")
+        for remedy in missing:
+            terminalreporter.write_line(f"  {remedy}")
+    terminalreporter.write_line(f"evidence: {folder.path}; `mechclaims report` writes it as Markdown")
+
+
+# -- private -----------------------------------------------------------------------------------------------------
+
+
+def _bound(item: pytest.Item) -> BoundClaim | None:
+    callspec = getattr(item, "callspec", None)
+    bound = None if callspec is None else callspec.params.get("bound_claim")
+    return bound if isinstance(bound, BoundClaim) else None
+
+
+def _without_model(item: pytest.Item) -> bool:
+    """A claim that applies to none of the chosen models: pytest makes one placeholder of it."""
+    return hasattr(getattr(item, "function", None), "__claim__") and _bound(item) is None
+
+
+def _mechanism(config: pytest.Config, folder: Path) -> Mechanism:
+    known = config.stash[_mechanisms]
+    if folder not in known:
+        known[folder] = open_mechanism(folder)
+    return known[folder]
+
+
+def _models(config: pytest.Config, claim: Claim, mechanism: Mechanism) -> list[str]:
+    asked: Sequence[str] | None = config.getoption("--model")
+    if asked is None:
+        asked = default_models(mechanism, profile=config.getoption("--profile"), weights=list(_weights(config)))
+    return [model_id for model_id in dict.fromkeys(asked) if applies(claim, model_id)]
+
+
+def _options(config: pytest.Config, *, data_seed: int) -> Options:
+    return Options(
+        profile=config.getoption("--profile"),
+        data_seed=data_seed,
+        n_units=config.getoption("--n-units"),
+        subjects=_given_subjects(config),
+        device=config.getoption("--device"),
+        dtype=config.getoption("--dtype"),
+        weights=_weights(config),
+        reports=config.stash[_run].reports,
+    )
+
+
+def _check_options(config: pytest.Config) -> None:
+    """Refuse what cannot be meant before anything is collected."""
+    from harness.planning import check_model_ids
+
+    try:
+        check_model_ids(config.getoption("--model") or [])
+        _weights(config)
+        _given_subjects(config)
+    except MechclaimsError as error:
+        raise pytest.UsageError(str(error)) from error
+    n_units = config.getoption("--n-units")
+    if n_units is not None and n_units < 2:
+        raise pytest.UsageError(f"--n-units is {n_units}; an interval needs at least 2 units, a verdict at least 12")
+
+
+def _weights(config: pytest.Config) -> dict[str, Path]:
+    named = {}
+    for entry in config.getoption("--weights"):
+        model_id, separator, file = entry.partition("=")
+        if not separator or not Path(file).is_file():
+            raise pytest.UsageError(f"--weights {entry!r}: expected ID=FILE with a safetensors file that exists")
+        named[model_id] = Path(file)
+    return named
+
+
+def _given_subjects(config: pytest.Config) -> tuple[str, ...] | None:
+    from harness.planning import parse_subjects
+
+    given = config.getoption("--subjects")
+    return None if given is None else parse_subjects(given)
+
+
+def _given(config: pytest.Config) -> dict[str, object]:
+    names = ("--model", "--data-seed", "--subjects", "--n-units", "--profile", "--device", "--dtype", "--require")
+    return {name.removeprefix("--"): config.getoption(name) for name in names}
+
+
+def _announcer(config: pytest.Config) -> Callable[[str], None] | None:
+    """Progress lines on a terminal; nothing where output is captured to a file or comes from a worker."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None or not reporter.isatty:
+        return None
+
+    def announce(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            reporter.rewrite(f"\r{line}", erase=True)
+
+    return announce
+
+
+def _share_cores(config: pytest.Config) -> None:
+    """Give each xdist worker its part of the cores."""
+    workers = getattr(config, "workerinput", {}).get("workercount")
+    if workers:
+        import torch
+
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(workers)))
+
+
+def _torch_settings(bound: BoundClaim) -> Any:
+    from harness.session import measuring
+
+    return measuring(bound)
+
+
+def _slug(model_id: str) -> str:
+    """A model id as part of a test id: a local folder by its name and six digits of its path's hash."""
+    from harness.planning import item_slug
+
+    return item_slug(model_id)

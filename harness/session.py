@@ -1,0 +1,334 @@
+"""Measuring claims: from a test function and a model id to a record. The plugin and `harness.run` are shells around it.
+
+Order, selection and number of workers change no number: every random stream is derived from what it is for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.claim import Evidence, declared
+from harness.declaration import Claim, Profile
+from harness.errors import DeclarationError, ModelNotHere
+from harness.evidence import Record
+from harness.mechanism import Mechanism, import_file, open_mechanism
+from harness.seeding import Streams
+from harness.subjects import Subject, head_problems
+
+if TYPE_CHECKING:
+    from harness.models.model import Model
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may vary. Everything but the device enters the record's content hash."""
+
+    profile: Profile = "default"
+    data_seed: int = 0
+    n_units: int | None = None
+    subjects: tuple[str, ...] | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    ignore_preconditions: bool = False
+    reports: Path | None = None
+
+    @property
+    def exploratory(self) -> bool:
+        """Other heads or another n than registered: shown, never a verdict."""
+        return self.n_units is not None or self.subjects is not None
+
+
+@dataclass(frozen=True)
+class BoundClaim:
+    """A claim bound to one model: what a test item stands for."""
+
+    claim: Claim
+    test: Callable[..., None]
+    source: str
+    mechanism: Mechanism
+    model_id: str
+    options: Options
+
+    @property
+    def needs_weights_only(self) -> bool:
+        """True where the test reads weights from a file and runs no forward pass."""
+        return "weights" in inspect.signature(self.test).parameters
+
+    def command(self) -> str:
+        """The one command that measures exactly this record again."""
+        options = self.options
+        parts = [f"pytest {self.source} --model {self.model_id}"]
+        parts += [f"--data-seed {options.data_seed}"] if options.data_seed else []
+        parts += [f"--profile {options.profile}"] if options.profile != "default" else []
+        parts += [f"--n-units {options.n_units}"] if options.n_units else []
+        parts += [f"--subjects {','.join(options.subjects)}"] if options.subjects else []
+        parts += [f"--weights {self.model_id}=FILE"] if self.model_id in options.weights else []
+        return " ".join(parts)
+
+
+class Loaded:
+    """The one model that is in memory; asking for another lets the first one go."""
+
+    def __init__(self) -> None:
+        """Start with no model."""
+        self._model: Model | None = None
+        self._key: tuple[str, str, str] | None = None
+
+    def get(self, model_id: str, *, device: str, dtype: str) -> Model:
+        """The loaded model; ModelNotHere where its weights are not on this machine."""
+        from harness.models.model import load
+
+        key = (model_id, device, dtype)
+        if self._key != key:
+            self._model, self._key = None, None
+            self._model, self._key = load(model_id, device=device, dtype=dtype), key
+        assert self._model is not None
+        return self._model
+
+
+@dataclass
+class Prepared:
+    """Everything that a test body takes, ready: model or weights, subject, evidence, streams."""
+
+    bound: BoundClaim
+    target: Any
+    subject: Subject | None
+    evidence: Evidence
+    started: float = field(default_factory=time.perf_counter)
+
+    def arguments(self) -> dict[str, Any]:
+        """The test's arguments by name; DeclarationError where it asks for something unknown."""
+        offered = {
+            "model": self.target,
+            "weights": self.target,
+            "subject": self.subject,
+            "evidence": self.evidence,
+            "rng": self.evidence.streams,
+        }
+        wanted = list(inspect.signature(self.bound.test).parameters)
+        unknown = [name for name in wanted if name not in offered]
+        if unknown:
+            raise DeclarationError(f"{self.bound.source} takes {unknown[0]!r}; a claim takes {', '.join(offered)}")
+        return {name: offered[name] for name in wanted}
+
+    def record(self) -> Record:
+        """The evidence record; DeclarationError where the body never decided."""
+        if not self.evidence.decided:
+            raise DeclarationError(f"claim {self.bound.claim.id!r}: the test ended without evidence.decide()")
+        return _record(self)
+
+
+def applies(claim: Claim, model_id: str) -> bool:
+    """Whether the claim makes sense on this model; local folders match `path:*` and every `*`."""
+    return any(fnmatchcase(model_id, pattern) for pattern in claim.models)
+
+
+def prepare(
+    bound: BoundClaim, *, loaded: Loaded, announce: Announce | None = None, target: Any = None, subject: Subject | None = None
+) -> Prepared:
+    """Load what the claim needs, find its subject and open its evidence.
+
+    Args:
+        bound: the claim and the model's id.
+        loaded: the model cache of this process.
+        announce: called with lines of progress.
+        target: a model or weights to use in place of the one that `bound.model_id` names (negatives, null worlds).
+        subject: heads to use in place of the registered ones.
+    """
+    if target is None:
+        target = _target(bound, loaded)
+    streams = streams_of(bound.claim, fingerprint=target.fingerprint, data_seed=bound.options.data_seed)
+    if subject is None:
+        subject = _subject(bound, target, announce)
+    options = bound.options
+    units = bound.claim.units
+    evidence = Evidence(
+        claim=bound.claim,
+        n_units=0 if units is None else (options.n_units or units.for_profile(options.profile)),
+        streams=streams,
+        subject=subject,
+        ignore_preconditions=options.ignore_preconditions,
+        assay_shown=_assay_shown(bound),
+        announce=announce,
+    )
+    return Prepared(bound, target, subject, evidence)
+
+
+def streams_of(claim: Claim, *, fingerprint: str, data_seed: int) -> Streams:
+    """Confirmation streams: they do not exist before the declaration is fixed, and differ between models."""
+    return Streams(("confirmation", claim.id, str(claim.version), claim.hash(), fingerprint, str(data_seed)))
+
+
+def discovery_streams(mechanism: str, *, fingerprint: str, data_seed: int = 0) -> Streams:
+    """Discovery streams of a mechanism on a model; disjoint from every claim's confirmation streams."""
+    return Streams(("discovery", mechanism, fingerprint, str(data_seed)))
+
+
+def run(claim_id: str, *, model: str, claims: str | Path = "claims", **options: Any) -> Record:
+    """The evidence of one claim on one model, measured now.
+
+    Args:
+        claim_id: `"induction.prefix-matching"`.
+        model: a model id, or `path:DIR`.
+        claims: the folder that holds the mechanisms.
+        **options: fields of `Options`, e.g. `n_units=16` (which makes the record exploratory).
+
+    Raises:
+        DeclarationError: no such claim. ModelError: the model cannot be used.
+    """
+    mechanism_name = claim_id.split(".")[0]
+    folder = Path(claims) / mechanism_name
+    known = []
+    for path in sorted(folder.glob("test_*.py")):
+        for name, test in vars(import_file(path)).items():
+            if not hasattr(test, "__claim__"):
+                continue
+            source = f"{path.as_posix()}::{name}"
+            claim = declared(test, where=source)
+            known.append(claim.id)
+            if claim.id == claim_id:
+                bound = BoundClaim(claim, test, source, open_mechanism(folder), model, Options(**options))
+                return measure(bound, loaded=Loaded())
+    raise DeclarationError(f"no claim {claim_id!r} below {folder}; there are: {', '.join(known) or 'none'}")
+
+
+def measure(bound: BoundClaim, *, loaded: Loaded, **replaced: Any) -> Record:
+    """Prepare, run the test's body, and return its record."""
+    prepared = prepare(bound, loaded=loaded, **replaced)
+    with measuring(bound):
+        bound.test(**prepared.arguments())
+        return prepared.record()
+
+
+@contextmanager
+def measuring(bound: BoundClaim) -> Iterator[None]:
+    """Torch as every measurement needs it: no gradients, deterministic algorithms; as before afterwards."""
+    if bound.needs_weights_only:
+        yield
+        return
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def not_run(bound: BoundClaim, *, reason: str, remedy: str) -> Record:
+    """The record of a claim whose model is not here."""
+    prepared = Prepared(bound, None, None, Evidence(bound.claim, 0, Streams(())))
+    return replace(_record(prepared), judgement=None, not_run={"reason": reason, "remedy": remedy})
+
+
+def _target(bound: BoundClaim, loaded: Loaded) -> Any:
+    """The model, or the attention weights in a file where the claim needs no more."""
+    options = bound.options
+    if not bound.needs_weights_only:
+        return loaded.get(bound.model_id, device=options.device, dtype=options.dtype)
+    from harness.weights import open_weights
+
+    return open_weights(bound.model_id, file=options.weights.get(bound.model_id))
+
+
+def _subject(bound: BoundClaim, target: Any, announce: Announce | None) -> Subject | None:
+    """Heads given by the user, registered, or discovered now on the discovery split; checked against the model."""
+    class_name = bound.claim.subject
+    if class_name is None:
+        return None
+    found = bound.mechanism.subjects.subject(bound.model_id, class_name=class_name)
+    if bound.options.subjects is not None:
+        classes = {**bound.mechanism.subjects.classes(bound.model_id), class_name: bound.options.subjects}
+        found = Subject(class_name, bound.options.subjects, "given by the user", "--subjects", "given", classes)
+    if found is None:
+        found = _discovered(bound, target, class_name, announce)
+    problems = head_problems(found.heads, model_id=bound.model_id, n_layers=target.n_layers, n_heads=target.n_heads)
+    if problems:
+        raise DeclarationError(f"claim {bound.claim.id!r}: " + "; ".join(problems))
+    return found
+
+
+def _discovered(bound: BoundClaim, target: Any, class_name: str, announce: Announce | None) -> Subject:
+    mechanism = bound.mechanism
+    if mechanism.discover is None or bound.needs_weights_only:
+        raise DeclarationError(
+            f"claim {bound.claim.id!r} has no {class_name!r} heads for model {bound.model_id!r}: add them to "
+            f"{mechanism.subjects.path}, or name some with --subjects 5.1,5.5"
+        )
+    if announce is not None:
+        announce(f"{mechanism.name}: discovering heads of {bound.model_id} on the discovery split")
+    streams = discovery_streams(mechanism.name, fingerprint=target.fingerprint)
+    return mechanism.discover(target, streams).subject(class_name, source=f"discovered by {mechanism.name} for this run")
+
+
+def _assay_shown(bound: BoundClaim) -> bool:
+    """Whether the committed baseline holds this claim as `supported` on some model (assay sensitivity)."""
+    if bound.options.reports is None:
+        return False
+    from harness.store import BASELINE, supported_claims
+
+    return bound.claim.id in supported_claims(bound.options.reports / BASELINE)
+
+
+def _record(prepared: Prepared) -> Record:
+    bound, claim = prepared.bound, prepared.bound.claim
+    options = bound.options
+    expectation = None if options.exploratory else bound.mechanism.subjects.expectation(claim.id, model_id=bound.model_id)
+    subject = prepared.subject
+    return Record(
+        claim={**asdict(claim), "mechanism": claim.mechanism, "declaration_hash": claim.hash(), "source": bound.source},
+        model=_model_section(bound, prepared.target),
+        subject=None if subject is None else {
+            "class": subject.class_name, "components": subject.heads, "source": subject.source,
+            "selected_by": subject.selected_by, "split": subject.split,
+        },
+        seeds={"data_seed": options.data_seed, "split": "confirmation"},
+        options={"profile": options.profile, "n_units": prepared.evidence.n_units, "dtype": options.dtype, "device": options.device},
+        command=bound.command(),
+        expectation=None if expectation is None else asdict(expectation),
+        exploratory=options.exploratory,
+        cost=_cost(prepared),
+        **_sections(prepared.evidence),
+    )  # fmt: skip
+
+
+def _model_section(bound: BoundClaim, target: Any) -> dict[str, Any]:
+    from harness.models.registry import find
+
+    section: dict[str, Any] = {"id": bound.model_id, "fingerprint": None, "note": ""}
+    try:
+        section["note"] = find(bound.model_id).note
+    except ModelNotHere:
+        section["note"] = ""
+    if target is not None:
+        names = ("n_layers", "n_heads", "n_kv_heads")
+        section |= {"id": getattr(target, "id", bound.model_id), "fingerprint": target.fingerprint}
+        section |= {name: getattr(target, name) for name in names}
+    return section
+
+
+def _sections(evidence: Evidence) -> dict[str, Any]:
+    sections = dict(evidence.sections)
+    for name in ("ranks", "shares", "preconditions", "notes", "tables", "pictures"):
+        sections[name] = tuple(sections.get(name, ()))
+    return sections
+
+
+def _cost(prepared: Prepared) -> dict[str, Any]:
+    # ru_maxrss is in KiB on Linux, in bytes on macOS.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    return {"seconds": round(time.perf_counter() - prepared.started, 3), "peak_mib": round(peak, 1)}

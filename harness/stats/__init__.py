@@ -1,0 +1,1 @@
+"""Statistics of the protocol: numpy in, frozen records out; no torch, no pytest, no models."""

@@ -1,0 +1,170 @@
+"""Which components a claim is about on which model, where they came from, and the verdict registered for it.
+
+One `subjects.toml` per mechanism:
+
+    [models."induction-2l@0".classes.induction]
+    heads = ["1.1", "1.4"]
+    selected_by = "prefix-matching score"
+    source = "mechclaims discover induction"
+    split = "discovery"
+
+    [expectations."induction.ablation"]
+    "smollm2-135m-q4" = { verdict = "refuted", reason = "..." }
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from harness.errors import DeclarationError
+from harness.stats.records import Verdict
+
+_HEAD = re.compile(r"(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The components of one class on one model.
+
+    Attributes:
+        class_name: `"induction"`.
+        heads: `"layer.head"`, at least one.
+        selected_by: the metric that found them; a claim on that same metric is tier `reliability`.
+        source: the paper, or the command that discovered them.
+        split: the split on which they were found, or `"published"` or `"given"`.
+        classes: all classes of the model, for claims that need a second one.
+    """
+
+    class_name: str
+    heads: tuple[str, ...]
+    selected_by: str
+    source: str
+    split: str
+    classes: Mapping[str, tuple[str, ...]]
+
+    def layers(self) -> tuple[int, ...]:
+        """Layer of each head, in order."""
+        return tuple(parse_head(head)[0] for head in self.heads)
+
+    def of_class(self, name: str) -> tuple[str, ...]:
+        """Heads of another class of the same model."""
+        if name not in self.classes:
+            raise DeclarationError(f"no class {name!r} among this model's subjects: {', '.join(sorted(self.classes))}")
+        return self.classes[name]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The verdict registered for a claim on a model, with its reason."""
+
+    verdict: str = "supported"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SubjectsFile:
+    """One mechanism's subjects and registered verdicts."""
+
+    path: Path
+    models: Mapping[str, Mapping[str, Any]]
+    expectations: Mapping[str, Mapping[str, Expectation]]
+
+    def classes(self, model_id: str) -> dict[str, tuple[str, ...]]:
+        """All classes of a model: name to heads; empty where the model has none registered."""
+        listed = self.models.get(model_id, {}).get("classes", {})
+        return {name: tuple(entry["heads"]) for name, entry in listed.items()}
+
+    def subject(self, model_id: str, *, class_name: str) -> Subject | None:
+        """The subject of a class on a model, or None where none is registered."""
+        entry = self.models.get(model_id, {}).get("classes", {}).get(class_name)
+        if entry is None:
+            return None
+        return Subject(
+            class_name=class_name,
+            heads=tuple(entry["heads"]),
+            selected_by=entry.get("selected_by", ""),
+            source=entry.get("source", ""),
+            split=entry.get("split", ""),
+            classes=self.classes(model_id),
+        )
+
+    def expectation(self, claim_id: str, *, model_id: str) -> Expectation | None:
+        """The registered verdict; `supported` for a registered model, None for a model that nobody registered."""
+        if model_id not in self.models:
+            return None
+        return self.expectations.get(claim_id, {}).get(model_id, Expectation())
+
+
+def read_subjects(path: Path) -> SubjectsFile:
+    """The subjects file at `path`; a mechanism without one has no registered models.
+
+    Raises:
+        DeclarationError: the file is no TOML, or entries are malformed; all problems are listed.
+    """
+    if not path.exists():
+        return SubjectsFile(path=path, models={}, expectations={})
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise DeclarationError(f"{path}: not valid TOML: {error}") from error
+    problems = [*_class_problems(content), *_expectation_problems(content)]
+    if problems:
+        raise DeclarationError(f"{path}:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    expectations = {
+        claim_id: {model: Expectation(entry["verdict"], entry.get("reason", "")) for model, entry in models.items()}
+        for claim_id, models in content.get("expectations", {}).items()
+    }
+    return SubjectsFile(path=path, models=content.get("models", {}), expectations=expectations)
+
+
+def parse_head(name: str) -> tuple[int, int]:
+    """(layer, head) of `"5.1"`; DeclarationError where it is not of that form."""
+    match = _HEAD.fullmatch(name.strip())
+    if match is None:
+        raise DeclarationError(f"{name!r} is not a head; write layer.head, e.g. 5.1")
+    return int(match[1]), int(match[2])
+
+
+def head_problems(heads: Sequence[str], *, model_id: str, n_layers: int, n_heads: int) -> list[str]:
+    """What is wrong with these heads on a model of this size."""
+    problems = [] if heads else [f"no heads are named for {model_id!r}"]
+    for name in heads:
+        match = _HEAD.fullmatch(name)
+        if match is None:
+            problems.append(f"{name!r} is not a head; write layer.head, e.g. 5.1")
+        elif int(match[1]) >= n_layers or int(match[2]) >= n_heads:
+            problems.append(
+                f"subject {name} is not in model {model_id!r}, which has layers 0..{n_layers - 1} "
+                f"and heads 0..{n_heads - 1}"
+            )
+    if len(set(heads)) != len(heads):
+        problems.append(f"a head is named twice in {', '.join(heads)}")
+    return problems
+
+
+def _class_problems(content: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for model_id, entry in content.get("models", {}).items():
+        for name, listed in entry.get("classes", {}).items():
+            where = f"models.{model_id}.classes.{name}"
+            heads = listed.get("heads")
+            if not isinstance(heads, list) or not heads or not all(isinstance(head, str) for head in heads):
+                problems.append(f"{where}: heads is {heads!r}, expected a list like ['5.1']")
+            problems += [f"{where}: {key} is missing" for key in ("selected_by", "source", "split") if not listed.get(key)]
+    return problems
+
+
+def _expectation_problems(content: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for claim_id, models in content.get("expectations", {}).items():
+        for model_id, entry in models.items():
+            if entry.get("verdict") not in get_args(Verdict):
+                problems.append(f"expectations.{claim_id}.{model_id}: verdict {entry.get('verdict')!r} is none of {get_args(Verdict)}")
+            if entry.get("verdict") != "supported" and not entry.get("reason"):
+                problems.append(f"expectations.{claim_id}.{model_id}: a verdict other than supported needs its reason")
+    return problems
