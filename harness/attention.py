@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import InterventionError, StatisticsError
 from harness.interventions import Engine
 from harness.sequences import Positions, Sequences
 from harness.values import UnitValues
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from harness.models.model import Model
 
 
-def attention_scores(model: Model, sequences: Sequences, *, pairs: Positions, layers: Sequence[int] | None = None) -> UnitValues:
+def attention_scores(
+    model: Model, sequences: Sequences, *, pairs: Positions, layers: Sequence[int] | None = None
+) -> UnitValues:
     """Mean attention probability over a sequence's (query, key) pairs: [head, sequence].
 
     Args:
@@ -29,6 +32,8 @@ def attention_scores(model: Model, sequences: Sequences, *, pairs: Positions, la
     """
     engine = Engine.of(model)
     chosen = list(range(engine.n_layers)) if layers is None else sorted(set(layers))
+    if not chosen:
+        raise InterventionError("there are no layers whose attention is to be measured")
     values = np.zeros((len(chosen) * engine.n_heads, len(sequences)))
     for index, batch in sequences.batches():
         run = engine.run(batch.tensor(), keep={"pattern": chosen}, stop_at_layer=chosen[-1] + 1)
@@ -48,8 +53,12 @@ def mean_attention(pattern: Tensor, pairs: Positions, *, count: int) -> NDArray[
 
 def averaged(several: Sequence[UnitValues]) -> UnitValues:
     """The mean of several measurements on the same units: a control that is drawn more than once per unit."""
+    if not several:
+        raise StatisticsError("there are no measurements to average")
     first = several[0]
     for other in several[1:]:
         first.require_paired(other)
+        if other.components != first.components:
+            raise StatisticsError(f"components {first.components} and {other.components} do not correspond")
     mean = np.mean([entry.values for entry in several], axis=0)
     return UnitValues(mean, first.components, first.units, first.clusters)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from harness.contrasts import Against
 from harness.declaration import (
     Alternative,
     Claim,
@@ -26,12 +27,24 @@ from harness.declaration import (
 )
 from harness.errors import DeclarationError, StatisticsError, did_you_mean
 from harness.evidence import jsonable
-from harness.judging import Against, ExactInput, MarginInput, judge_evidence
+from harness.judging import ExactInput, MarginInput, judge_evidence
 from harness.seeding import Streams
 from harness.subjects import Subject
 from harness.values import UnitValues
 
-__all__ = ["Alternative", "Claim", "Control", "Cost", "Evidence", "Margin", "Metric", "Profile", "Tier", "Units", "claim"]
+__all__ = [
+    "Alternative",
+    "Claim",
+    "Control",
+    "Cost",
+    "Evidence",
+    "Margin",
+    "Metric",
+    "Profile",
+    "Tier",
+    "Units",
+    "claim",
+]
 
 Test = TypeVar("Test", bound=Callable[..., None])
 Item = TypeVar("Item")
@@ -50,8 +63,13 @@ def claim(**declaration: Any) -> Callable[[Test], Test]:
     return attach
 
 
-def declared(test: Callable[..., None], *, where: str) -> Claim:
+def declared(test: Callable[..., None], *, where: str, also: Callable[[Claim], Sequence[str]] | None = None) -> Claim:
     """The checked declaration of a test.
+
+    Args:
+        test: the function that `@claim` was put on.
+        where: its file and name, for the error.
+        also: finds what else is wrong with the claim, so that everything is reported together.
 
     Raises:
         DeclarationError: a field is missing, unknown or wrong; all of them at once.
@@ -68,6 +86,7 @@ def declared(test: Callable[..., None], *, where: str) -> Claim:
     if "units" in missing:
         problems.append("units is missing: register the number of units (units=None only for an exact claim)")
     problems += filled.problems()
+    problems += also(filled) if also is not None else ()
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise DeclarationError(f"claim {filled.id!r} ({where}) cannot be tested:\n{listed}")
@@ -105,6 +124,8 @@ class Evidence:
 
     def treated(self, values: UnitValues) -> None:
         """Keep the subject's own values: [component, unit], one row per component that is judged."""
+        if self._treated is not None:
+            raise DeclarationError(f"claim {self.claim.id!r}: the treated values are filled twice")
         self._treated = values
 
     def measured(self) -> UnitValues:
@@ -140,16 +161,24 @@ class Evidence:
         """Fill a margin with values, or with the ratio of means `values / relative_to` resampled as pairs."""
         if name not in {margin.name for margin in self.claim.margins}:
             raise self._undeclared(name, [margin.name for margin in self.claim.margins])
+        if name in self._margins:
+            raise DeclarationError(f"claim {self.claim.id!r}: margin {name!r} is filled twice")
         self._margins[name] = MarginInput(values, relative_to)
 
     def exact(self, *, value: float, population: Mapping[str, float]) -> None:
         """Fill an exact claim: the number, and the population (by name, without the subject) that it is ranked in."""
         if not self.claim.exact:
-            raise DeclarationError(f"claim {self.claim.id!r} samples units; evidence.exact is for claims with units=None")
+            raise DeclarationError(
+                f"claim {self.claim.id!r} samples units; evidence.exact is for claims with units=None"
+            )
         self._exact = ExactInput(value, dict(population))
 
     def precondition(self, name: str, *, value: float, at_least: float) -> None:
         """Record a condition without which the question makes no sense; where it fails the claim is `invalid`."""
+        if self.decided:
+            raise DeclarationError(f"claim {self.claim.id!r}: precondition {name!r} comes after decide()")
+        if not np.isfinite(value):
+            raise StatisticsError(f"claim {self.claim.id!r}: precondition {name!r} is {value}, no finite number")
         entry = {"name": name, "value": float(value), "at_least": float(at_least), "holds": bool(value >= at_least)}
         self._append("preconditions", entry)
 
@@ -187,6 +216,8 @@ class Evidence:
 
     def decide(self) -> None:
         """Judge what was measured against the declaration; DeclarationError where something declared is missing."""
+        if self.decided:
+            raise DeclarationError(f"claim {self.claim.id!r}: decide() was called twice; one claim has one verdict")
         unfilled = [control.name for control in self.claim.controls if control.name not in self._against]
         unfilled += [margin.name for margin in self.claim.margins if margin.name not in self._margins]
         if self.claim.exact:
@@ -200,7 +231,9 @@ class Evidence:
             judge_evidence(
                 self.claim,
                 treated=self._treated,
-                against=tuple(self._against[control.name] for control in self.claim.controls if control.name in self._against),
+                against=tuple(
+                    self._against[control.name] for control in self.claim.controls if control.name in self._against
+                ),
                 margins=self._margins,
                 exact=self._exact,
                 shares=self.sections.pop("shares", ()),
@@ -219,7 +252,9 @@ class Evidence:
         failed = [entry for entry in self.sections.get("preconditions", ()) if not entry["holds"]]
         if not failed:
             return None
-        return "; ".join(f"precondition {e['name']!r} is {e['value']:.4g}, needs at least {e['at_least']:.4g}" for e in failed)
+        return "; ".join(
+            f"precondition {e['name']!r} is {e['value']:.4g}, needs at least {e['at_least']:.4g}" for e in failed
+        )
 
     def _kind(self, name: str) -> str:
         kinds = {control.name: control.kind for control in self.claim.controls}
@@ -230,7 +265,9 @@ class Evidence:
     def _fill(self, name: str, *, kinds: set[str], against: Against) -> None:
         kind = self._kind(name)
         if kind not in kinds:
-            raise DeclarationError(f"claim {self.claim.id!r}: control {name!r} is declared as kind {kind!r}, filled as {sorted(kinds)}")
+            raise DeclarationError(
+                f"claim {self.claim.id!r}: control {name!r} is declared as kind {kind!r}, filled as {sorted(kinds)}"
+            )
         if name in self._against:
             raise DeclarationError(f"claim {self.claim.id!r}: control {name!r} is filled twice")
         self._against[name] = against
@@ -245,9 +282,15 @@ class Evidence:
         self.sections.setdefault(section, []).append(entry)
 
 
-def unit_values(values: Any, *, components: Sequence[str], units: Sequence[str], clusters: Sequence[str] | None = None) -> UnitValues:
+def unit_values(
+    values: Any, *, components: Sequence[str], units: Sequence[str], clusters: Sequence[str] | None = None
+) -> UnitValues:
     """UnitValues from a tensor or array [component, unit] or [unit]; every unit its own cluster unless given."""
-    array = values.detach().cpu().double().numpy() if hasattr(values, "detach") else np.asarray(values, dtype=np.float64)
+    array = (
+        values.detach().cpu().double().numpy() if hasattr(values, "detach") else np.asarray(values, dtype=np.float64)
+    )
     if array.ndim not in (1, 2):
         raise StatisticsError(f"values have {array.ndim} axes; a metric returns [unit] or [component, unit]")
-    return UnitValues(np.atleast_2d(array), tuple(components), tuple(units), tuple(clusters if clusters is not None else units))
+    return UnitValues(
+        np.atleast_2d(array), tuple(components), tuple(units), tuple(clusters if clusters is not None else units)
+    )

@@ -185,7 +185,9 @@ def _wording_problems(claim: Claim) -> list[str]:
 def _size_problems(claim: Claim) -> list[str]:
     found = []
     if not isinstance(claim.sesoi, int | float) or not 0 < claim.sesoi < float("inf"):
-        found.append(f"sesoi is {claim.sesoi!r}; set the smallest effect of interest, a positive number of {claim.metric.unit!r}")
+        found.append(
+            f"sesoi is {claim.sesoi!r}; set the smallest effect of interest, a positive number of {claim.metric.unit!r}"
+        )
     if not str(claim.sesoi_reason or "").strip():
         found.append("sesoi_reason is empty; cite the paper, the discovery split or null worlds")
     if claim.units is not None:

@@ -18,7 +18,7 @@ class ModelError(MechclaimsError):
     """A model is unknown, damaged, or not of a kind that can be used."""
 
 
-class ModelNotHere(ModelError):
+class ModelNotHere(ModelError):  # noqa: N818 - states the fact: claims are `not run`, nothing went wrong
     """A model's weights are not on this machine; `remedy` is the command that brings them."""
 
     def __init__(self, message: str, *, remedy: str) -> None:

@@ -13,8 +13,10 @@ from harness.errors import StoreError
 
 SCHEMA = 1
 
-_NOT_HASHED = {"cost", "command", "content_hash", "source"}
-"""What may differ between two equal measurements: time, memory, where the file lies."""
+_NOT_HASHED = {"cost", "command", "content_hash"}
+"""Sections that may differ between two equal measurements: time, memory, how they were asked for."""
+_PLACES = {"claim": "source", "options": "device"}
+"""Within other sections, the entry that says where the test lies or the model was computed."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Record:
     def content_hash(self) -> str:
         """sha256 of everything but cost, machine, paths and times: equal for equal measurements."""
         content = {name: value for name, value in self._plain().items() if name not in _NOT_HASHED}
+        for section, entry in _PLACES.items():
+            content[section] = {name: value for name, value in content[section].items() if name != entry}
         return hashlib.sha256(_canonical(content).encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -86,7 +90,9 @@ def from_json(text: str, *, where: str) -> Record:
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise StoreError(f"{where}: not readable as JSON ({error}); it was cut short or edited. Measure it again.") from error
+        raise StoreError(
+            f"{where}: not readable as JSON ({error}); it was cut short or edited. Measure it again."
+        ) from error
     if not isinstance(content, dict) or "schema" not in content:
         raise StoreError(f"{where}: not an evidence record (no schema)")
     if content["schema"] > SCHEMA:
@@ -97,7 +103,8 @@ def from_json(text: str, *, where: str) -> Record:
     if unknown:
         raise StoreError(f"{where}: unknown sections {', '.join(unknown)}")
     listed = ("ranks", "shares", "preconditions", "notes", "tables", "pictures")
-    record = Record(**{name: tuple(value) if name in listed else value for name, value in content.items()})
+    arguments: dict[str, Any] = {name: tuple(value) if name in listed else value for name, value in content.items()}
+    record = Record(**arguments)
     if stated != record.content_hash:
         raise StoreError(f"{where}: its content hash does not fit its content; it was edited. Measure it again.")
     return record

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from harness.contrasts import Against, Contrast, contrasts_of, ranks_of
 from harness.declaration import Claim, Margin
 from harness.errors import StatisticsError
 from harness.stats.records import Condition, Judgement, Rule
@@ -19,17 +21,6 @@ from harness.values import UnitValues
 
 RESAMPLES = 9_999
 _SIDES: tuple[Literal["lower", "upper"], Literal["lower", "upper"]] = ("lower", "upper")
-
-
-@dataclass(frozen=True)
-class Against:
-    """Values of one control; `discovery` and `matched` for a population of components."""
-
-    name: str
-    kind: str
-    values: UnitValues
-    discovery: UnitValues | None = None
-    matched: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,18 +39,6 @@ class ExactInput:
     population: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class _Contrast:
-    """A paired difference to be judged: treated minus one control, for one component."""
-
-    component: str
-    control: str
-    kind: str
-    threshold: float
-    treated: UnitValues
-    against: UnitValues
-
-
 def judge_evidence(
     claim: Claim,
     *,
@@ -72,20 +51,31 @@ def judge_evidence(
     assay_shown: bool,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """The record's sections `units`, `measured`, `judgement`, `ranks`, `exact` and `shares`."""
+    """The record's sections `units`, `measured`, `judgement`, `ranks`, `exact` and `shares`.
+
+    A statistic that is not defined on the values (no variation, a denominator near zero) makes the claim `invalid`.
+
+    Raises:
+        StatisticsError: what was filled does not correspond: other units, other components.
+    """
     if exact is not None:
         return _judge_exact(claim, exact, assay_shown=assay_shown, failed=failed)
     if treated is None:
         raise StatisticsError(f"claim {claim.id!r} has no treated values")
-    contrasts = [contrast for entry in against for contrast in _contrasts(claim, treated, entry)]
+    _check_margins(treated, margins)
+    contrasts = [contrast for entry in against for contrast in contrasts_of(claim, treated, entry=entry)]
     sections: dict[str, Any] = {
         "units": {"ids": treated.units, "clusters": treated.clusters},
         "measured": _measured(treated, contrasts, margins),
-        "ranks": tuple(rank for entry in against if entry.kind == "component" for rank in _ranks(claim, treated, entry)),
+        "ranks": tuple(
+            rank for entry in against if entry.kind == "component" for rank in ranks_of(claim, treated, entry=entry)
+        ),
     }
     try:
         conditions = [_condition(claim, contrast, rng=rng) for contrast in contrasts]
-        conditions += [c for margin in claim.margins for c in _margin_conditions(claim, margin, margins[margin.name], rng=rng)]
+        conditions += [
+            c for margin in claim.margins for c in _margin_conditions(claim, margin, margins[margin.name], rng=rng)
+        ]
         sections["shares"] = tuple(_share(claim, entry, rng=rng) for entry in shares)
     except StatisticsError as error:
         conditions, failed = [], failed or str(error)
@@ -93,42 +83,13 @@ def judge_evidence(
     return sections
 
 
-def _contrasts(claim: Claim, treated: UnitValues, entry: Against) -> Iterator[_Contrast]:
-    """What one control asks of every treated component."""
-    for component in treated.components:
-        own = _restricted(treated.of([component]), entry.values)
-        if entry.matched is None:
-            control = entry.values if len(entry.values.components) == 1 else entry.values.of([component])
-            yield _Contrast(component, entry.name, entry.kind, _signed(claim, claim.sesoi), own, control)
-            continue
-        others = entry.values.of(entry.matched[component])
-        mean = replace(others, values=others.values.mean(axis=0, keepdims=True), components=("mean of others",))
-        yield _Contrast(component, f"{entry.name}: mean", entry.kind, _signed(claim, claim.sesoi), own, mean)
-        best = _percentile_member(claim, entry, component)
-        yield _Contrast(component, f"{entry.name}: 95th percentile ({best})", entry.kind, 0.0, own, others.of([best]))
-
-
-def _percentile_member(claim: Claim, entry: Against, component: str) -> str:
-    """The 95th-percentile member of the others, chosen on the discovery split."""
-    from harness.stats.ranks import percentile_member
-
-    if entry.discovery is None or entry.matched is None:
-        raise StatisticsError(f"control {entry.name!r} has no values on the discovery split")
-    names = list(entry.matched[component])
-    return percentile_member(entry.discovery.of(names).mean(), names, alternative=claim.alternative).name
-
-
-def _condition(claim: Claim, contrast: _Contrast, *, rng: np.random.Generator) -> Condition:
+def _condition(claim: Claim, contrast: Contrast, *, rng: np.random.Generator) -> Condition:
     from harness.stats.sampling import mean_sampling
 
-    difference = contrast.treated.minus(contrast.against)
+    difference = contrast.difference()
+    method = _method_of_differences(claim, difference)
     sampling = mean_sampling(
-        difference.values[0],
-        clusters=difference.clusters,
-        # A difference of two binary values is not binary: the bootstrap of its clusters decides.
-        method=replace(claim, metric=replace(claim.metric, binary=False)).interval_method(len(set(difference.clusters))),
-        rng=rng,
-        resamples=RESAMPLES,
+        difference.values[0], clusters=difference.clusters, method=method, rng=rng, resamples=RESAMPLES
     )
     return Condition(
         component=contrast.component,
@@ -141,7 +102,9 @@ def _condition(claim: Claim, contrast: _Contrast, *, rng: np.random.Generator) -
     )
 
 
-def _margin_conditions(claim: Claim, margin: Margin, entry: MarginInput, *, rng: np.random.Generator) -> Iterator[Condition]:
+def _margin_conditions(
+    claim: Claim, margin: Margin, entry: MarginInput, *, rng: np.random.Generator
+) -> Iterator[Condition]:
     """One condition per row of the margin's values; each belongs to the component of that name."""
     from harness.stats.ratio import ratio_sampling
     from harness.stats.sampling import mean_sampling
@@ -151,10 +114,11 @@ def _margin_conditions(claim: Claim, margin: Margin, entry: MarginInput, *, rng:
         values = entry.values.values[row]
         if entry.relative_to is None:
             method = claim.interval_method(len(set(entry.values.clusters)))
-            sampling = mean_sampling(values, clusters=entry.values.clusters, method=method, rng=rng, resamples=RESAMPLES)
+            sampling = mean_sampling(
+                values, clusters=entry.values.clusters, method=method, rng=rng, resamples=RESAMPLES
+            )
         else:
-            entry.values.require_paired(entry.relative_to)
-            below = entry.relative_to.values[row if len(entry.relative_to.components) > 1 else 0]
+            below = _denominator(entry.relative_to, component)
             sampling = ratio_sampling(values, below, clusters=entry.values.clusters, rng=rng, resamples=RESAMPLES)
         yield Condition(
             component=component,
@@ -168,19 +132,56 @@ def _margin_conditions(claim: Claim, margin: Margin, entry: MarginInput, *, rng:
         )
 
 
+def _check_margins(treated: UnitValues, margins: Mapping[str, MarginInput]) -> None:
+    """A margin qualifies the effect of each component, so it has one row for each and none besides."""
+    for name, entry in margins.items():
+        if set(entry.values.components) != set(treated.components):
+            raise StatisticsError(
+                f"margin {name!r} has rows {', '.join(entry.values.components)}; it needs one for each treated "
+                f"component: {', '.join(treated.components)}"
+            )
+        if entry.relative_to is not None:
+            entry.values.require_paired(entry.relative_to)
+            for component in entry.values.components:
+                _denominator(entry.relative_to, component)
+
+
+def _denominator(values: UnitValues, component: str) -> NDArray[np.float64]:
+    """[unit]: what a component's margin is relative to; a single row serves every component."""
+    row = values if len(values.components) == 1 else values.of([component])
+    return np.asarray(row.values[0])
+
+
+def _method_of_differences(claim: Claim, values: UnitValues) -> str:
+    """The interval's method; a difference of two binary values is not binary: the bootstrap of its clusters decides."""
+    plain = replace(claim, metric=replace(claim.metric, binary=False))
+    return plain.interval_method(len(set(values.clusters)))
+
+
 def _share(claim: Claim, entry: Mapping[str, Any], *, rng: np.random.Generator) -> dict[str, Any]:
     """A member's share of a joint effect with its 95 % interval; a passenger where that includes 0."""
     from harness.stats.sampling import mean_sampling
 
     values: UnitValues = entry["values"]
-    method = claim.interval_method(len(set(values.clusters)))
-    sampling = mean_sampling(values.values[0], clusters=values.clusters, method=method, rng=rng, resamples=RESAMPLES)
-    low, high = (sampling.bound(0.025, side=side) for side in _SIDES)
-    return {"component": entry["component"], "share": sampling.estimate, "low": low, "high": high, "passenger": low <= 0 <= high}
+    row = values.values[0]
+    if np.ptp(row) == 0:  # a member that does nothing does it on every unit, and must not spoil the claim's verdict
+        share = low = high = float(row[0])
+    else:
+        method = _method_of_differences(claim, values)
+        sampling = mean_sampling(row, clusters=values.clusters, method=method, rng=rng, resamples=RESAMPLES)
+        share = sampling.estimate
+        low, high = (sampling.bound(0.025, side=side) for side in _SIDES)
+    name = entry["component"]
+    return {"component": name, "share": share, "low": low, "high": high, "passenger": low <= 0 <= high}
 
 
 def _judgement(
-    claim: Claim, conditions: Sequence[Condition], contrasts: Sequence[_Contrast], *, failed: str | None, assay_shown: bool
+    claim: Claim,
+    conditions: Sequence[Condition],
+    contrasts: Sequence[Contrast],
+    *,
+    failed: str | None,
+    assay_shown: bool,
 ) -> dict[str, Any]:
     from harness.stats.decision import judge
 
@@ -195,7 +196,7 @@ def _judgement(
         margins_alone=claim.tier == "replication",
     )
     plain = asdict(judged)
-    sizes = {(contrast.component, contrast.control): _hedges_g(contrast) for contrast in contrasts}
+    sizes = {(contrast.component, contrast.control): contrast.hedges_g() for contrast in contrasts}
     for outcome in plain["outcomes"]:
         outcome["hedges_g"] = sizes.get((outcome["component"], outcome["control"]))
     return plain
@@ -224,32 +225,13 @@ def _judge_exact(claim: Claim, exact: ExactInput, *, assay_shown: bool, failed: 
     }
 
 
-def _ranks(claim: Claim, treated: UnitValues, entry: Against) -> Iterator[dict[str, Any]]:
-    """Where each component stands among the components that it is matched with; descriptive."""
-    from harness.stats.ranks import population_rank
-
-    for component in treated.components:
-        if entry.matched is None:
-            continue
-        own = float(_restricted(treated.of([component]), entry.values).mean()[0])
-        others = entry.values.of(entry.matched[component])
-        rank = population_rank(own, others.mean(), alternative=claim.alternative)
-        best = _percentile_member(claim, entry, component)
-        yield {
-            "component": component,
-            "rank": rank.rank,
-            "of": rank.of,
-            "p": rank.p,
-            "population_mean": float(others.mean().mean()),
-            "percentile95": float(others.of([best]).mean()[0]),
-            "percentile95_member": best,
-        }
-
-
-def _measured(treated: UnitValues, contrasts: Sequence[_Contrast], margins: Mapping[str, MarginInput]) -> dict[str, Any]:
+def _measured(treated: UnitValues, contrasts: Sequence[Contrast], margins: Mapping[str, MarginInput]) -> dict[str, Any]:
     """Everything from which intervals and verdict can be computed again without a model."""
     controls = {
-        f"{contrast.component} | {contrast.control}": {"units": contrast.against.units, "values": contrast.against.values[0]}
+        f"{contrast.component} | {contrast.control}": {
+            "units": contrast.against.units,
+            "values": contrast.against.values[0],
+        }
         for contrast in contrasts
     }
     filled = {
@@ -265,31 +247,3 @@ def _measured(treated: UnitValues, contrasts: Sequence[_Contrast], margins: Mapp
         "controls": controls,
         "margins": filled,
     }
-
-
-def _restricted(values: UnitValues, to: UnitValues) -> UnitValues:
-    """The columns of `values` for the units of `to`, in their order; all of them where the units are equal."""
-    if values.units == to.units:
-        return values
-    index = {unit: column for column, unit in enumerate(values.units)}
-    if set(to.units) - set(index):
-        values.require_paired(to)
-    columns = [index[unit] for unit in to.units]
-    clusters = tuple(values.clusters[column] for column in columns)
-    return replace(values, values=values.values[:, columns], units=to.units, clusters=clusters)
-
-
-def _hedges_g(contrast: _Contrast) -> float | None:
-    from harness.stats.effect_size import hedges_g_av
-
-    try:
-        sides = contrast.treated.values[0], contrast.against.values[0]
-        return hedges_g_av(*sides, clusters=contrast.treated.clusters).g
-    except StatisticsError:
-        return None  # no spread on either side: a standardised size is not defined, the effect itself is
-
-
-def _signed(claim: Claim, value: Any) -> Any:
-    """The value in the claimed direction."""
-    return value if claim.alternative == "greater" else -value
-

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.errors import StatisticsError
 from harness.interventions import Engine, Run
 from harness.sequences import Positions, Sequences
 from harness.values import UnitValues
@@ -21,7 +22,9 @@ def losses(model: Model, sequences: Sequences, *, at: Positions) -> UnitValues:
     engine = Engine.of(model)
     values = np.zeros((1, len(sequences)))
     for index, batch in sequences.batches():
-        values[0, index] = row_losses(engine, engine.run(batch.tensor()), {"at": at.for_rows(index)}, count=len(index))["at"]
+        values[0, index] = row_losses(engine, engine.run(batch.tensor()), {"at": at.for_rows(index)}, count=len(index))[
+            "at"
+        ]
     return UnitValues(values, ("model",), sequences.units, sequences.units)
 
 
@@ -31,6 +34,9 @@ def row_losses(engine: Engine, run: Run, at: Mapping[str, Positions], *, count: 
 
     wanted = np.unique(np.concatenate([np.stack([p.rows, p.queries], axis=1) for p in at.values()]), axis=0)
     per_row = [wanted[wanted[:, 0] == row, 1] for row in range(count)]
+    if any(not len(queries) for queries in per_row):
+        empty = next(row for row, queries in enumerate(per_row) if not len(queries))
+        raise StatisticsError(f"row {empty} of the batch has no position at which its loss is read")
     width = max(len(queries) for queries in per_row)
     positions = np.stack([np.pad(queries, (0, width - len(queries)), mode="edge") for queries in per_row])
     found = engine.log_probs_at(run, torch.from_numpy(positions)).double().cpu().numpy()

@@ -2,8 +2,9 @@
 
 A mechanism is a folder with `test_*.py`; `subjects.toml` and `mechanism.py` are optional. `mechanism.py` may define
 
-    discover(model, streams, track) -> Discovery     which heads play the parts, found on the discovery split
-    RECIPES = {"induction-2l": train}                how the shipped models of this mechanism are trained again
+    discover(model, streams) -> Discovery     which heads play the parts, found on the discovery split
+
+and may register how its shipped models are trained again (`harness.models.recipes.register_recipe`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from harness.errors import DeclarationError, did_you_mean
 from harness.subjects import Subject, SubjectsFile, read_subjects
@@ -50,11 +50,6 @@ class Mechanism:
         """The discovery procedure, or None."""
         return getattr(self.announced, "discover", None)
 
-    @property
-    def recipes(self) -> Mapping[str, Callable[..., Any]]:
-        """Training recipes by model family: `{"induction-2l": train}`."""
-        return getattr(self.announced, "RECIPES", {})
-
 
 def open_mechanism(folder: Path) -> Mechanism:
     """The mechanism in a folder: its subjects and what its `mechanism.py` announces."""
@@ -83,11 +78,12 @@ def import_file(path: Path) -> ModuleType:
 
     The folder that holds `claims/` is put on `sys.path`, so that claims can import `fixtures` and each other.
     """
-    name = "_mechclaims_" + "_".join(path.resolve().parts[-3:]).replace(".", "_").replace("-", "_")
+    path = path.resolve()
+    name = "_mechclaims_" + "_".join(path.parts[-3:]).replace(".", "_").replace("-", "_")
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
-    root = str(path.resolve().parents[2])
+    root = str(path.parents[min(2, len(path.parents) - 1)])
     if root not in sys.path:
         sys.path.append(root)
     spec = importlib.util.spec_from_file_location(name, path)
@@ -95,5 +91,9 @@ def import_file(path: Path) -> ModuleType:
         raise DeclarationError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]  # a second attempt must not find the half of it that ran
+        raise
     return module

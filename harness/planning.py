@@ -15,7 +15,7 @@ from harness.models.registry import Availability, ModelSpec, availability, find,
 from harness.subjects import head_problems, parse_head, read_subjects
 
 if TYPE_CHECKING:
-    from harness.session import BoundClaim
+    from harness.bound_claim import BoundClaim
 
 _TOKENS_PER_SECOND_PER_MIB = 300_000
 """Forward passes here: 600 tokens a second for a model of 515 MiB; small models are bound by overhead instead."""
@@ -75,7 +75,9 @@ def parse_subjects(given: str) -> tuple[str, ...]:
         path = Path(given)
         if not path.is_file():
             raise DeclarationError(f"--subjects {given!r} is neither heads like 5.1,5.5 nor a file")
-        entries = [entry for model in read_subjects(path).models.values() for entry in model.get("classes", {}).values()]
+        entries = [
+            entry for model in read_subjects(path).models.values() for entry in model.get("classes", {}).values()
+        ]
         heads = tuple(entries[0]["heads"]) if entries else ()
     else:
         heads = tuple(part.strip() for part in given.split(",") if part.strip())
@@ -99,9 +101,15 @@ def plan_lines(bound: Sequence[BoundClaim]) -> list[str]:
         total += seconds
         memory = max(memory, 2.5 * found.bytes / 2**20 + 700)
         units = entry.claim.units
-        what = "exact, no units" if units is None else f"{entry.options.n_units or units.for_profile(entry.options.profile)} units"
+        what = (
+            "exact, no units"
+            if units is None
+            else f"{entry.options.n_units or units.for_profile(entry.options.profile)} units"
+        )
         lines.append(f"{name}: {what}, {tokens:,.0f} token-forwards, about {seconds:.0f} s")
-    lines.append(f"{len(bound)} tests, about {total / 60:.1f} minutes of forward passes, about {memory / 1024:.1f} GiB a process")
+    lines.append(
+        f"{len(bound)} tests, about {total / 60:.1f} minutes of forward passes, about {memory / 1024:.1f} GiB a process"
+    )
     return lines
 
 

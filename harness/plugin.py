@@ -6,23 +6,24 @@ Opt in with one line in a conftest: `pytest_plugins = ["harness.plugin"]`. Impor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from harness.claim import Evidence, declared
-from harness.declaration import Claim, Profile
+from harness.declaration import Claim
 from harness.errors import MechclaimsError, ModelNotHere
 from harness.evidence import Record
 from harness.mechanism import Mechanism, open_mechanism
 from harness.outcomes import outcome_of
-from harness.planning import availability_of, default_models, plan_lines, subject_problems
+from harness.planning import availability_of, item_slug, plan_lines, subject_problems
+from harness.plugin_options import add_options, check_options, chosen_models, given_options, options_of
+from harness.progress import announcer
 from harness.reporting import RunFolder
 from harness.seeding import Streams
-from harness.session import BoundClaim, Loaded, Options, Prepared, applies, not_run, prepare
-from harness.stats.records import Verdict
+from harness.session import BoundClaim, Loaded, Prepared, measuring, not_run, prepare
 from harness.subjects import Subject
 
 FIXTURES = ("model", "weights", "subject", "evidence", "rng")
@@ -35,32 +36,21 @@ _ids = pytest.StashKey[dict[str, str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options; `mechclaims` runs read nothing else from the command line."""
-    group = parser.getgroup("mechclaims", "claims about transformers, measured against controls")
-    add = group.addoption
-    add("--model", action="append", metavar="ID", help="model id or path:DIR (repeatable; default: all registered ones)")
-    add("--data-seed", action="append", type=int, metavar="N", help="seed of the prompts (repeatable; default 0)")
-    add("--subjects", metavar="HEADS|FILE", help="other heads, e.g. 5.1,5.5, or a file of `mechclaims discover`: exploratory")
-    add("--require", choices=get_args(Verdict), help="verdict that unregistered models must reach")
-    add("--dry-run", action="store_true", help="print what would run, with minutes and memory, and stop")
-    add("--n-units", type=int, metavar="N", help="another number of units than registered: exploratory")
-    add("--profile", choices=get_args(Profile), default="default", help="quick: shipped models at training seed 0")
-    add("--device", default="cpu", help="torch device")
-    add("--dtype", default="float32", choices=("float32", "float64"), help="precision of the model")
-    add("--weights", action="append", default=[], metavar="ID=FILE", help="safetensors file for claims on weights alone")
-    add("--evidence-dir", metavar="DIR", help="where run folders go (default: reports)")
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers, keep one model in one worker, and choose the run folder."""
     for name in ("mechanism", "paper", "tier"):
-        config.addinivalue_line("markers", f'{name}(name): choose claims with -m \'{name}(name="...")\'')
+        config.addinivalue_line("markers", f"{name}(name): choose claims with -m '{name}(name=\"...\")'")
     config.addinivalue_line("markers", "xdist_group(name): tests of one model stay in one worker")
     if getattr(config.option, "dist", "no") == "load":
         config.option.dist = "loadgroup"
-    _check_options(config)
+    check_options(config)
     folder = getattr(config, "workerinput", {}).get("mechclaims_run")
     reports = Path(config.getoption("--evidence-dir") or config.rootpath / "reports")
-    config.stash[_run] = RunFolder(reports, path=None if folder is None else Path(folder), options=_given(config))
+    given = given_options(config)
+    config.stash[_run] = RunFolder(reports, path=None if folder is None else Path(folder), options=given)
     config.stash[_loaded] = Loaded()
     config.stash[_mechanisms] = {}
     config.stash[_ids] = {}
@@ -81,18 +71,19 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
         return
     where = f"{collector.path.name}::{name}"
     try:
-        claim = declared(obj, where=where)  # type: ignore[arg-type]
         mechanism = _mechanism(collector.config, collector.path.parent)
+
+        def wrong_subjects(claim: Claim) -> list[str]:
+            models = chosen_models(collector.config, claim, mechanism)
+            return subject_problems(claim, mechanism, models=models)
+
+        claim = declared(obj, where=where, also=wrong_subjects)  # type: ignore[arg-type]
     except MechclaimsError as error:
         raise collector.CollectError(str(error)) from error
     seen = collector.config.stash[_ids]
     source = f"{collector.path}::{name}"
     if seen.setdefault(claim.id, source) != source:
         raise collector.CollectError(f"claim id {claim.id!r} is declared twice: in {seen[claim.id]} and in {where}")
-    problems = subject_problems(claim, mechanism, models=_models(collector.config, claim, mechanism))
-    if problems:
-        listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise collector.CollectError(f"claim {claim.id!r} ({where}) cannot be tested:\n{listed}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -105,18 +96,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     claim = declared(test, where=source)
     mechanism = _mechanism(config, metafunc.definition.path.parent)
     bound, ids = [], []
-    for model_id in _models(config, claim, mechanism):
+    for model_id in chosen_models(config, claim, mechanism):
         for seed in config.getoption("--data-seed") or [0]:
-            options = _options(config, data_seed=seed)
+            options = options_of(config, data_seed=seed, reports=config.stash[_run].reports)
             entry = BoundClaim(claim, test, source, mechanism, model_id, options)
             marks = (
                 pytest.mark.mechanism(name=claim.mechanism),
                 pytest.mark.paper(name=claim.paper),
                 pytest.mark.tier(name=claim.tier),
-                pytest.mark.xdist_group(_slug(model_id)),
+                pytest.mark.xdist_group(item_slug(model_id)),
             )
             bound.append(pytest.param(entry, marks=marks))
-            ids.append(_slug(model_id) + (f"-seed{seed}" if seed else ""))
+            ids.append(item_slug(model_id) + (f"-seed{seed}" if seed else ""))
     metafunc.parametrize("bound_claim", bound, ids=ids, indirect=True)
 
 
@@ -146,7 +137,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """With --dry-run print the plan and run nothing."""
     if not session.config.getoption("--dry-run"):
         return None
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
     for line in plan_lines([bound for item in session.items if (bound := _bound(item))]):
         reporter.write_line(line)
     return True
@@ -171,7 +162,7 @@ def prepared_claim(bound_claim: BoundClaim, request: pytest.FixtureRequest) -> P
         where = availability_of(bound_claim)
         if not where.here:
             raise ModelNotHere(f"{bound_claim.model_id} is not on this machine.", remedy=where.remedy)
-        ready = prepare(bound_claim, loaded=config.stash[_loaded], announce=_announcer(config))
+        ready = prepare(bound_claim, loaded=config.stash[_loaded], announce=announcer(config))
     except ModelNotHere as error:
         record = not_run(bound_claim, reason=str(error).split(" To bring it:")[0], remedy=error.remedy)
         config.stash[_run].add(record)
@@ -222,7 +213,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     if ready is None:
         return (yield)
     try:
-        with _torch_settings(ready.bound):
+        with measuring(ready.bound):
             result = yield
         record = ready.record()
     except MechclaimsError as error:
@@ -294,77 +285,6 @@ def _mechanism(config: pytest.Config, folder: Path) -> Mechanism:
     return known[folder]
 
 
-def _models(config: pytest.Config, claim: Claim, mechanism: Mechanism) -> list[str]:
-    asked: Sequence[str] | None = config.getoption("--model")
-    if asked is None:
-        asked = default_models(mechanism, profile=config.getoption("--profile"), weights=list(_weights(config)))
-    return [model_id for model_id in dict.fromkeys(asked) if applies(claim, model_id)]
-
-
-def _options(config: pytest.Config, *, data_seed: int) -> Options:
-    return Options(
-        profile=config.getoption("--profile"),
-        data_seed=data_seed,
-        n_units=config.getoption("--n-units"),
-        subjects=_given_subjects(config),
-        device=config.getoption("--device"),
-        dtype=config.getoption("--dtype"),
-        weights=_weights(config),
-        reports=config.stash[_run].reports,
-    )
-
-
-def _check_options(config: pytest.Config) -> None:
-    """Refuse what cannot be meant before anything is collected."""
-    from harness.planning import check_model_ids
-
-    try:
-        check_model_ids(config.getoption("--model") or [])
-        _weights(config)
-        _given_subjects(config)
-    except MechclaimsError as error:
-        raise pytest.UsageError(str(error)) from error
-    n_units = config.getoption("--n-units")
-    if n_units is not None and n_units < 2:
-        raise pytest.UsageError(f"--n-units is {n_units}; an interval needs at least 2 units, a verdict at least 12")
-
-
-def _weights(config: pytest.Config) -> dict[str, Path]:
-    named = {}
-    for entry in config.getoption("--weights"):
-        model_id, separator, file = entry.partition("=")
-        if not separator or not Path(file).is_file():
-            raise pytest.UsageError(f"--weights {entry!r}: expected ID=FILE with a safetensors file that exists")
-        named[model_id] = Path(file)
-    return named
-
-
-def _given_subjects(config: pytest.Config) -> tuple[str, ...] | None:
-    from harness.planning import parse_subjects
-
-    given = config.getoption("--subjects")
-    return None if given is None else parse_subjects(given)
-
-
-def _given(config: pytest.Config) -> dict[str, object]:
-    names = ("--model", "--data-seed", "--subjects", "--n-units", "--profile", "--device", "--dtype", "--require")
-    return {name.removeprefix("--"): config.getoption(name) for name in names}
-
-
-def _announcer(config: pytest.Config) -> Callable[[str], None] | None:
-    """Progress lines on a terminal; nothing where output is captured to a file or comes from a worker."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    if reporter is None or not reporter.isatty:
-        return None
-
-    def announce(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            reporter.rewrite(f"\r{line}", erase=True)
-
-    return announce
-
-
 def _share_cores(config: pytest.Config) -> None:
     """Give each xdist worker its part of the cores."""
     workers = getattr(config, "workerinput", {}).get("workercount")
@@ -372,16 +292,3 @@ def _share_cores(config: pytest.Config) -> None:
         import torch
 
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(workers)))
-
-
-def _torch_settings(bound: BoundClaim) -> Any:
-    from harness.session import measuring
-
-    return measuring(bound)
-
-
-def _slug(model_id: str) -> str:
-    """A model id as part of a test id: a local folder by its name and six digits of its path's hash."""
-    from harness.planning import item_slug
-
-    return item_slug(model_id)

@@ -41,7 +41,12 @@ def matched_heads(
 
 
 def matched_sets(
-    heads: Sequence[str], *, among: Sequence[str], exclude: Collection[str], rng: np.random.Generator, draws: int = DRAWS
+    heads: Sequence[str],
+    *,
+    among: Sequence[str],
+    exclude: Collection[str],
+    rng: np.random.Generator,
+    draws: int = DRAWS,
 ) -> dict[str, tuple[str, ...]]:
     """Sets of as many heads from the same layers, by a name that lists them."""
     sets = _matched(tuple(heads), among=among, exclude=set(exclude) - set(heads), rng=rng, draws=draws)
@@ -50,7 +55,12 @@ def matched_sets(
 
 
 def _matched(
-    heads: tuple[str, ...], *, among: Sequence[str], exclude: Collection[str], rng: np.random.Generator, draws: int = DRAWS
+    heads: tuple[str, ...],
+    *,
+    among: Sequence[str],
+    exclude: Collection[str],
+    rng: np.random.Generator,
+    draws: int = DRAWS,
 ) -> MatchedSets:
     layers: Mapping[str, int] = {name: parse_head(name)[0] for name in dict.fromkeys((*among, *heads))}
     return distinct_sets(heads, layers, rng=rng, draws=draws, exclude=[name for name in exclude if name in layers])

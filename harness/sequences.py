@@ -32,6 +32,14 @@ class Sequences(Protocol):
         """Right-padded tokens."""
         ...
 
+    def real_positions(self) -> NDArray[np.bool_]:
+        """[batch, pos]: true where the sequence has a token of its own, false in the padding."""
+        ...
+
+    def rows(self, index: NDArray[np.int64]) -> Self:
+        """Some of the sequences, without padding that none of them needs."""
+        ...
+
     def batches(self) -> Iterator[tuple[NDArray[np.int64], Self]]:
         """(row numbers, those sequences), the same cut on every machine."""
         ...

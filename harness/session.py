@@ -6,76 +6,43 @@ Order, selection and number of workers change no number: every random stream is 
 from __future__ import annotations
 
 import inspect
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.bound_claim import BoundClaim, Options, applies
 from harness.claim import Evidence, declared
-from harness.declaration import Claim, Profile
-from harness.errors import DeclarationError, ModelNotHere
+from harness.declaration import Claim
+from harness.errors import DeclarationError
 from harness.evidence import Record
-from harness.mechanism import Mechanism, import_file, open_mechanism
+from harness.mechanism import import_file, open_mechanism
+from harness.recording import record_of
 from harness.seeding import Streams
 from harness.subjects import Subject, head_problems
 
 if TYPE_CHECKING:
     from harness.models.model import Model
 
+__all__ = [
+    "Announce",
+    "BoundClaim",
+    "Loaded",
+    "Options",
+    "Prepared",
+    "applies",
+    "discovery_streams",
+    "measure",
+    "measuring",
+    "not_run",
+    "prepare",
+    "run",
+    "streams_of",
+]
+
 Announce = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may vary. Everything but the device enters the record's content hash."""
-
-    profile: Profile = "default"
-    data_seed: int = 0
-    n_units: int | None = None
-    subjects: tuple[str, ...] | None = None
-    device: str = "cpu"
-    dtype: str = "float32"
-    weights: Mapping[str, Path] = field(default_factory=dict)
-    ignore_preconditions: bool = False
-    reports: Path | None = None
-
-    @property
-    def exploratory(self) -> bool:
-        """Other heads or another n than registered: shown, never a verdict."""
-        return self.n_units is not None or self.subjects is not None
-
-
-@dataclass(frozen=True)
-class BoundClaim:
-    """A claim bound to one model: what a test item stands for."""
-
-    claim: Claim
-    test: Callable[..., None]
-    source: str
-    mechanism: Mechanism
-    model_id: str
-    options: Options
-
-    @property
-    def needs_weights_only(self) -> bool:
-        """True where the test reads weights from a file and runs no forward pass."""
-        return "weights" in inspect.signature(self.test).parameters
-
-    def command(self) -> str:
-        """The one command that measures exactly this record again."""
-        options = self.options
-        parts = [f"pytest {self.source} --model {self.model_id}"]
-        parts += [f"--data-seed {options.data_seed}"] if options.data_seed else []
-        parts += [f"--profile {options.profile}"] if options.profile != "default" else []
-        parts += [f"--n-units {options.n_units}"] if options.n_units else []
-        parts += [f"--subjects {','.join(options.subjects)}"] if options.subjects else []
-        parts += [f"--weights {self.model_id}=FILE"] if self.model_id in options.weights else []
-        return " ".join(parts)
 
 
 class Loaded:
@@ -127,16 +94,16 @@ class Prepared:
         """The evidence record; DeclarationError where the body never decided."""
         if not self.evidence.decided:
             raise DeclarationError(f"claim {self.bound.claim.id!r}: the test ended without evidence.decide()")
-        return _record(self)
-
-
-def applies(claim: Claim, model_id: str) -> bool:
-    """Whether the claim makes sense on this model; local folders match `path:*` and every `*`."""
-    return any(fnmatchcase(model_id, pattern) for pattern in claim.models)
+        return record_of(self)
 
 
 def prepare(
-    bound: BoundClaim, *, loaded: Loaded, announce: Announce | None = None, target: Any = None, subject: Subject | None = None
+    bound: BoundClaim,
+    *,
+    loaded: Loaded,
+    announce: Announce | None = None,
+    target: Any = None,
+    subject: Subject | None = None,
 ) -> Prepared:
     """Load what the claim needs, find its subject and open its evidence.
 
@@ -214,16 +181,20 @@ def measure(bound: BoundClaim, *, loaded: Loaded, **replaced: Any) -> Record:
 
 @contextmanager
 def measuring(bound: BoundClaim) -> Iterator[None]:
-    """Torch as every measurement needs it: no gradients, deterministic algorithms; as before afterwards."""
+    """Torch as every measurement needs it: no gradients, deterministic algorithms; as before afterwards.
+
+    `no_grad` and not `inference_mode`: a body may load a second model, whose weights must be ordinary tensors. The
+    engine's own passes run under `inference_mode`.
+    """
     if bound.needs_weights_only:
         yield
         return
     import torch
 
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(mode=True)
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             yield
     finally:
         torch.use_deterministic_algorithms(before)
@@ -232,7 +203,7 @@ def measuring(bound: BoundClaim) -> Iterator[None]:
 def not_run(bound: BoundClaim, *, reason: str, remedy: str) -> Record:
     """The record of a claim whose model is not here."""
     prepared = Prepared(bound, None, None, Evidence(bound.claim, 0, Streams(())))
-    return replace(_record(prepared), judgement=None, not_run={"reason": reason, "remedy": remedy})
+    return replace(record_of(prepared), judgement=None, not_run={"reason": reason, "remedy": remedy})
 
 
 def _target(bound: BoundClaim, loaded: Loaded) -> Any:
@@ -272,7 +243,9 @@ def _discovered(bound: BoundClaim, target: Any, class_name: str, announce: Annou
     if announce is not None:
         announce(f"{mechanism.name}: discovering heads of {bound.model_id} on the discovery split")
     streams = discovery_streams(mechanism.name, fingerprint=target.fingerprint)
-    return mechanism.discover(target, streams).subject(class_name, source=f"discovered by {mechanism.name} for this run")
+    return mechanism.discover(target, streams).subject(
+        class_name, source=f"discovered by {mechanism.name} for this run"
+    )
 
 
 def _assay_shown(bound: BoundClaim) -> bool:
@@ -282,53 +255,3 @@ def _assay_shown(bound: BoundClaim) -> bool:
     from harness.store import BASELINE, supported_claims
 
     return bound.claim.id in supported_claims(bound.options.reports / BASELINE)
-
-
-def _record(prepared: Prepared) -> Record:
-    bound, claim = prepared.bound, prepared.bound.claim
-    options = bound.options
-    expectation = None if options.exploratory else bound.mechanism.subjects.expectation(claim.id, model_id=bound.model_id)
-    subject = prepared.subject
-    return Record(
-        claim={**asdict(claim), "mechanism": claim.mechanism, "declaration_hash": claim.hash(), "source": bound.source},
-        model=_model_section(bound, prepared.target),
-        subject=None if subject is None else {
-            "class": subject.class_name, "components": subject.heads, "source": subject.source,
-            "selected_by": subject.selected_by, "split": subject.split,
-        },
-        seeds={"data_seed": options.data_seed, "split": "confirmation"},
-        options={"profile": options.profile, "n_units": prepared.evidence.n_units, "dtype": options.dtype, "device": options.device},
-        command=bound.command(),
-        expectation=None if expectation is None else asdict(expectation),
-        exploratory=options.exploratory,
-        cost=_cost(prepared),
-        **_sections(prepared.evidence),
-    )  # fmt: skip
-
-
-def _model_section(bound: BoundClaim, target: Any) -> dict[str, Any]:
-    from harness.models.registry import find
-
-    section: dict[str, Any] = {"id": bound.model_id, "fingerprint": None, "note": ""}
-    try:
-        section["note"] = find(bound.model_id).note
-    except ModelNotHere:
-        section["note"] = ""
-    if target is not None:
-        names = ("n_layers", "n_heads", "n_kv_heads")
-        section |= {"id": getattr(target, "id", bound.model_id), "fingerprint": target.fingerprint}
-        section |= {name: getattr(target, name) for name in names}
-    return section
-
-
-def _sections(evidence: Evidence) -> dict[str, Any]:
-    sections = dict(evidence.sections)
-    for name in ("ranks", "shares", "preconditions", "notes", "tables", "pictures"):
-        sections[name] = tuple(sections.get(name, ()))
-    return sections
-
-
-def _cost(prepared: Prepared) -> dict[str, Any]:
-    # ru_maxrss is in KiB on Linux, in bytes on macOS.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-    return {"seconds": round(time.perf_counter() - prepared.started, 3), "peak_mib": round(peak, 1)}

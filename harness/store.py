@@ -33,7 +33,11 @@ class Run:
         Raises:
             StoreError: a record is damaged; the message names the file.
         """
-        found = [from_json(path.read_text(encoding="utf-8"), where=str(path)) for path in sorted(self.path.glob("*.json")) if path.name != "run.json"]
+        found = [
+            from_json(path.read_text(encoding="utf-8"), where=str(path))
+            for path in sorted(self.path.glob("*.json"))
+            if path.name != "run.json"
+        ]
         return sorted(found, key=lambda record: (record.claim["id"], record.model["id"], record.seeds["data_seed"]))
 
 
@@ -104,7 +108,9 @@ def write_atomically(path: Path, *, text: str) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error}); free space or pass --evidence-dir DIR") from error
+        raise StoreError(
+            f"{path}: cannot be written ({error.strerror or error}); free space or pass --evidence-dir DIR"
+        ) from error
 
 
 def supported_claims(folder: Path) -> frozenset[str]:

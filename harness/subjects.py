@@ -155,7 +155,8 @@ def _class_problems(content: Mapping[str, Any]) -> list[str]:
             heads = listed.get("heads")
             if not isinstance(heads, list) or not heads or not all(isinstance(head, str) for head in heads):
                 problems.append(f"{where}: heads is {heads!r}, expected a list like ['5.1']")
-            problems += [f"{where}: {key} is missing" for key in ("selected_by", "source", "split") if not listed.get(key)]
+            missing = [key for key in ("selected_by", "source", "split") if not listed.get(key)]
+            problems += [f"{where}: {key} is missing" for key in missing]
     return problems
 
 
@@ -163,8 +164,9 @@ def _expectation_problems(content: Mapping[str, Any]) -> list[str]:
     problems = []
     for claim_id, models in content.get("expectations", {}).items():
         for model_id, entry in models.items():
-            if entry.get("verdict") not in get_args(Verdict):
-                problems.append(f"expectations.{claim_id}.{model_id}: verdict {entry.get('verdict')!r} is none of {get_args(Verdict)}")
-            if entry.get("verdict") != "supported" and not entry.get("reason"):
-                problems.append(f"expectations.{claim_id}.{model_id}: a verdict other than supported needs its reason")
+            where, verdict = f"expectations.{claim_id}.{model_id}", entry.get("verdict")
+            if verdict not in get_args(Verdict):
+                problems.append(f"{where}: verdict {verdict!r} is none of {get_args(Verdict)}")
+            if verdict != "supported" and not entry.get("reason"):
+                problems.append(f"{where}: a verdict other than supported needs its reason")
     return problems

@@ -36,7 +36,9 @@ class UnitValues:
         object.__setattr__(self, "values", values)
         expected = (len(self.components), len(self.units))
         if values.shape != expected or not values.size:
-            raise StatisticsError(f"values have shape {values.shape}, expected [component, unit] = {expected}, not empty")
+            raise StatisticsError(
+                f"values have shape {values.shape}, expected [component, unit] = {expected}, not empty"
+            )
         if len(self.clusters) != len(self.units):
             raise StatisticsError(f"{len(self.clusters)} cluster ids for {len(self.units)} units")
         for what, ids in (("unit", self.units), ("component", self.components)):
@@ -54,7 +56,9 @@ class UnitValues:
         """The rows of these components, in their order."""
         missing = [name for name in components if name not in self.components]
         if missing:
-            raise StatisticsError(f"no values for component {missing[0]!r}; there are {', '.join(self.components[:8])}, ...")
+            raise StatisticsError(
+                f"no values for component {missing[0]!r}; there are {', '.join(self.components[:8])}, ..."
+            )
         rows = [self.components.index(name) for name in components]
         return replace(self, values=self.values[rows], components=tuple(components))
 
@@ -63,7 +67,7 @@ class UnitValues:
         return self.of([name for name in self.components if name not in set(components)])
 
     def minus(self, other: UnitValues) -> UnitValues:
-        """self - other for the same units; a single row of `other` is taken from every row of self."""
+        """Self minus other on the same units; a single row of `other` is taken from every row of self."""
         self.require_paired(other)
         if len(other.components) > 1 and other.components != self.components:
             raise StatisticsError(f"components {self.components} and {other.components} do not correspond")

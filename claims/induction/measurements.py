@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from harness.claim import Evidence
     from harness.models.model import Model
     from harness.seeding import Streams
+
+Item = TypeVar("Item")
 
 SHUFFLES = 10
 """Shuffles per sequence, averaged (design, section 3)."""
@@ -41,7 +43,9 @@ def describe(evidence: Evidence, sequences: RepeatedTokens) -> None:
     evidence.prompts(sha256=sequences.digest(), n=len(sequences), clusters=len(sequences), examples=shown)
 
 
-def donors_of(model: Model, sequences: RepeatedTokens, streams: Streams, *, count: int = DONORS) -> list[RepeatedTokens]:
+def donors_of(
+    model: Model, sequences: RepeatedTokens, streams: Streams, *, count: int = DONORS
+) -> list[RepeatedTokens]:
     """Other repeated sequences of the same block lengths, for resample ablation."""
     pool = model.random_token_pool()
     return [sequences.donor(pool, rng=streams.for_(f"donor {number}")) for number in range(count)]
@@ -57,7 +61,13 @@ class CopyDamage:
 
 
 def copy_damage(
-    model: Model, sequences: RepeatedTokens, *, sets: HeadSets, ablation: Ablation, evidence: Evidence | None = None, what: str = ""
+    model: Model,
+    sequences: RepeatedTokens,
+    *,
+    sets: HeadSets,
+    ablation: Ablation,
+    evidence: Evidence | None = None,
+    what: str = "",
 ) -> CopyDamage:
     """Rise of the loss on both copies when each set of heads is ablated: [set, sequence]."""
     second, first = sequences.second_copy(), sequences.first_copy()
@@ -100,15 +110,19 @@ def attention_damage(
 def weaker(first: UnitValues, second: UnitValues) -> tuple[UnitValues, tuple[bool, ...]]:
     """Row by row the measurement with the smaller mean, and for which rows that is the first."""
     chosen = first.mean() <= second.mean()
-    return replace(first, values=np.where(chosen[:, None], first.values, second.values)), tuple(bool(flag) for flag in chosen)
+    smaller = replace(first, values=np.where(chosen[:, None], first.values, second.values))
+    return smaller, tuple(bool(flag) for flag in chosen)
 
 
-def copying_scores(model: Model, sequences: RepeatedTokens, *, derange: np.random.Generator | None = None) -> UnitValues:
+def copying_scores(
+    model: Model, sequences: RepeatedTokens, *, derange: np.random.Generator | None = None
+) -> UnitValues:
     """Direct effect of each head's OV circuit on the logit of the token it reads, above the block's other tokens.
 
     What a head would write if it attended fully to one position of the first copy, read by the unembedding at the
-    final norm's mean scale in the second copy; averaged over positions (Elhage et al. 2021, "copying"). [head, sequence]
-    in logits. With `derange` the score is taken for another token of the block instead of the one that was read.
+    final norm's mean scale in the second copy; averaged over positions (Elhage et al. 2021, "copying").
+    [head, sequence] in logits. With `derange` the score is taken for another token of the block instead of the one
+    that was read.
     """
     engine = Engine.of(model)
     values = np.zeros((engine.n_layers * engine.n_heads, len(sequences)))
@@ -139,12 +153,12 @@ def _copying_of_row(
 
 @dataclass(frozen=True)
 class Swap:
-    """One token of the first copy replaced, and where its copying is read.
+    """The first copy's tokens replaced, and where their copying is read.
 
     Attributes:
-        swapped: the sequences with the token after the match replaced, in the first copy only.
-        at: one query per sequence and the position after its match.
-        old, new, other: the token that stood there, the one that stands there now, and an unrelated one, [sequence].
+        swapped: the sequences with other tokens in the first copy.
+        at: every query of the second copy with the position after its match.
+        old, new, other: the token that stood at each of those keys, the one that stands there now, an unrelated one.
     """
 
     swapped: RepeatedTokens
@@ -155,47 +169,70 @@ class Swap:
 
     def first(self, count: int) -> Swap:
         """The swaps of the first `count` sequences."""
-        at = self.at.for_rows(np.arange(count))
-        return Swap(self.swapped.first(count), at, self.old[:count], self.new[:count], self.other[:count])
+        return self.of_rows(np.arange(count))
+
+    def of_rows(self, index: NDArray[np.int64]) -> Swap:
+        """The swaps of these sequences, numbered as in `index`."""
+        here = np.isin(self.at.rows, index)
+        tokens = (each[here] for each in (self.old, self.new, self.other))
+        return Swap(self.swapped.rows(index), self.at.for_rows(index), *tokens)
 
 
 def draw_swap(model: Model, sequences: RepeatedTokens, rng: np.random.Generator) -> Swap:
-    """For every sequence one random query of the second copy, and another token where its match continues."""
+    """For every token of the first copy another one, and an unrelated third; the second copy stays."""
     pool = np.asarray(model.random_token_pool())
-    tokens, count = sequences.tokens.copy(), len(sequences)
-    offsets = np.array([rng.integers(0, length - 1) for length in sequences.lengths])
-    keys = sequences.start + offsets + 1
-    old = tokens[np.arange(count), keys]
-    picked = np.array([rng.choice(np.setdiff1d(pool, sequences.block(row)), size=2, replace=False) for row in range(count)])
-    tokens[np.arange(count), keys] = picked[:, 0]
-    at = Positions(np.arange(count), keys - 1 + sequences.lengths, keys)
-    return Swap(replace(sequences, tokens=tokens), at, old, picked[:, 0], picked[:, 1])
+    at = sequences.second_copy()
+    tokens, unrelated = sequences.tokens.copy(), sequences.tokens.copy()
+    for row, length in enumerate(sequences.lengths):
+        span = slice(sequences.start, sequences.start + int(length))
+        old = sequences.tokens[row, span]
+        new = _other_tokens(pool, (old,), rng=rng)
+        tokens[row, span], unrelated[row, span] = new, _other_tokens(pool, (old, new), rng=rng)
+    keys = at.require_keys()
+    old, new, other = (each[at.rows, keys] for each in (sequences.tokens, tokens, unrelated))
+    return Swap(replace(sequences, tokens=tokens), at, old, new, other)
+
+
+def _other_tokens(
+    pool: NDArray[np.int64], avoided: Sequence[NDArray[np.int64]], *, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Distinct random tokens, at each position another than those that are avoided there."""
+    while True:
+        drawn: NDArray[np.int64] = rng.choice(pool, size=len(avoided[0]), replace=False)
+        if all((drawn != tokens).all() for tokens in avoided):
+            return drawn
 
 
 def swap_effects(
-    model: Model, sequences: RepeatedTokens, swap: Swap, *, heads: Sequence[str], evidence: Evidence | None = None, what: str = ""
+    model: Model,
+    sequences: RepeatedTokens,
+    swap: Swap,
+    *,
+    heads: Sequence[str],
+    evidence: Evidence | None = None,
+    what: str = "",
 ) -> tuple[UnitValues, UnitValues]:
-    """How far swapping the attended token in one head's values moves the prediction, attention frozen: [head, sequence].
+    """How far swapping the attended tokens in a head's values moves the prediction, attention frozen: [head, sequence].
 
-    The head reads the swapped token's value at its one position; all attention from its layer on keeps the intact
-    pattern. First: rise of (new - old) logit at the query. Second: the same for an unrelated token in place of the new.
+    The head reads the swapped tokens' values after the matches; all attention from its layer on keeps the intact
+    pattern. First: rise of (new - old) logit, averaged over queries. Second: the same for unrelated tokens as the new.
     """
     engine = Engine.of(model)
     places = [parse_head(head) for head in heads]
     layers = sorted({layer for layer, _ in places})
     later = list(range(layers[0], engine.n_layers))
     moved, unrelated = (np.zeros((len(heads), len(sequences))) for _ in range(2))
-    for index, batch in sequences.batches():
-        keep = {"resid_pre": layers, "v": layers, "pattern": later}
-        intact = engine.run(batch.tensor(), keep=keep)
-        donor = engine.run(swap.swapped.rows(index).tensor(), keep={"v": layers}, stop_at_layer=layers[-1] + 1)
-        here = swap.at.for_rows(index)
-        chosen = [array[index] for array in (swap.old, swap.new, swap.other)]
-        before = _logits_of(engine, intact, here, chosen)
-        for row, (layer, head) in enumerate(_tracker(evidence, what)(places)):  # type: ignore[arg-type]
-            run = _with_swapped_value(engine, intact, donor, here, layer=layer, head=head)
-            old, new, other = _logits_of(engine, run, here, chosen) - before
-            moved[row, index], unrelated[row, index] = new - old, other - old
+    for index, _ in sequences.batches():
+        order = np.sort(index)
+        rows, here = sequences.rows(order), swap.of_rows(order)
+        intact = engine.run(rows.tensor(), keep={"resid_pre": layers, "v": layers, "pattern": later})
+        donor = engine.run(here.swapped.tensor(), keep={"v": layers}, stop_at_layer=layers[-1] + 1)
+        before = _logits_of(engine, intact, here)
+        for place, (layer, head) in enumerate(_tracker(evidence, what)(places)):
+            run = _with_swapped_value(engine, intact, donor, here.at, layer=layer, head=head)
+            old, new, other = _logits_of(engine, run, here) - before
+            moved[place, order] = here.at.mean_by_row(new - old, count=len(order))
+            unrelated[place, order] = here.at.mean_by_row(other - old, count=len(order))
     units = sequences.units
     return UnitValues(moved, tuple(heads), units, units), UnitValues(unrelated, tuple(heads), units, units)
 
@@ -209,17 +246,25 @@ def _with_swapped_value(engine: Engine, intact: Run, donor: Run, at: Positions, 
     return engine.resume(intact, layer=layer, edits=[ReplaceV(layer, v, head=head), *frozen])
 
 
-def _logits_of(engine: Engine, run: Run, at: Positions, tokens: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
-    """[token, row]: logits of the given tokens at each row's query."""
+def _logits_of(engine: Engine, run: Run, swap: Swap) -> NDArray[np.float64]:
+    """[3, position]: logits of the old, the new and the unrelated token at every query."""
     import torch
 
-    logits = engine.logits_at(run, torch.from_numpy(at.queries)[:, None])[:, 0]
-    rows = np.arange(len(at.rows))
-    return np.stack([logits[rows, ids].double().cpu().numpy() for ids in tokens])
+    at = swap.at
+    count = int(at.rows.max()) + 1
+    sizes = np.bincount(at.rows, minlength=count)
+    within = np.concatenate([np.arange(size) for size in sizes])
+    positions = np.zeros((count, sizes.max()), dtype=np.int64)
+    positions[at.rows, within] = at.queries
+    logits = engine.logits_at(run, torch.from_numpy(positions))
+    picked = [logits[at.rows, within, tokens].double().cpu().numpy() for tokens in (swap.old, swap.new, swap.other)]
+    return np.stack(picked)
 
 
-def _tracker(evidence: Evidence | None, what: str) -> Callable[..., object]:
+def _tracker(evidence: Evidence | None, what: str) -> Callable[[Iterable[Item]], Iterable[Item]]:
     """Progress over sets of heads, or nothing where there is no one to tell."""
-    if evidence is None:
-        return iter
-    return lambda items: evidence.track(list(items), what)
+
+    def tracked(items: Iterable[Item]) -> Iterable[Item]:
+        return items if evidence is None else evidence.track(list(items), what)
+
+    return tracked

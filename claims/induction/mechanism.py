@@ -37,11 +37,13 @@ def discovery_sequences(model: Model, streams: Streams) -> RepeatedTokens:
     return repeated_random_tokens(model, n=SEQUENCES, rng=streams.for_("sequences"))
 
 
-def discover(model: Model, streams: Streams) -> Discovery:
+def discover(model: Model, streams: Streams, *, thresholds: bool = True) -> Discovery:
     """Induction and previous-token heads of a model, with the scores of every head.
 
-    A class is empty where no head reaches its threshold; a claim on it then says so.
+    A class is empty where no head reaches its threshold; a claim on it then says so. Null worlds switch `thresholds`
+    off: the highest heads of an untrained model are then asked what trained ones are.
     """
+    least = (INDUCTION_SCORE, PREVIOUS_SCORE) if thresholds else (-1.0, -1.0)
     sequences = discovery_sequences(model, streams)
     pairs = sequences.second_copy()
     repeated = attention_scores(model, sequences, pairs=pairs)
@@ -50,11 +52,12 @@ def discover(model: Model, streams: Streams) -> Discovery:
     matching = dict(zip(repeated.components, repeated.minus(shuffled).mean().tolist(), strict=True))
     previous = attention_scores(model, sequences, pairs=sequences.previous_token())
     stepping = dict(zip(previous.components, previous.mean().tolist(), strict=True))
-    induction = _highest(matching, at_least=INDUCTION_SCORE)
+    can_be_fed = {head: score for head, score in matching.items() if not head.startswith("0.")}
+    induction = _highest(can_be_fed, at_least=least[0])
     first = min((int(head.split(".")[0]) for head in induction), default=model.n_layers)
     earlier = {head: score for head, score in stepping.items() if int(head.split(".")[0]) < first}
     return Discovery(
-        classes={"induction": induction, "previous-token": _highest(earlier, at_least=PREVIOUS_SCORE)},
+        classes={"induction": induction, "previous-token": _highest(earlier, at_least=least[1])},
         selected_by={"induction": "prefix-matching score", "previous-token": "attention to the previous position"},
         scores={"prefix-matching score": matching, "attention to the previous position": stepping},
     )

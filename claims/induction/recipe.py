@@ -123,7 +123,7 @@ def _step(
 
 
 def _slow_down(after: list[Tensor], before: list[Tensor], multiplier: Tensor) -> None:
-    """Scale each head's own update: Adam's steps do not depend on the gradient's size, so the step is what is scaled."""
+    """Scale each head's own update: the step, because Adam's steps do not depend on the gradient's size."""
     import torch
 
     wide = multiplier.repeat_interleave(D_MODEL // N_HEADS)

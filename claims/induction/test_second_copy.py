@@ -65,7 +65,7 @@ def test_the_second_copy_is_predicted(model, evidence, rng):
 def test_one_layer_is_not_enough(model, evidence, rng):
     from harness.models.model import load
 
-    one_layer = load(model.id.replace("-2l@", "-1l@"))
+    one_layer = load(model.spec.id.partition("~")[0].replace("-2l@", "-1l@"))
     sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"))
     describe(evidence, sequences)
     shuffles = [sequences.shuffled_second(rng.for_(f"shuffle {number}")) for number in range(SHUFFLES)]

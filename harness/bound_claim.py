@@ -1,0 +1,68 @@
+"""A claim bound to one model and the user's options: what one test item stands for. No torch, no pytest."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from harness.declaration import Claim, Profile
+from harness.mechanism import Mechanism
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may vary. Everything but the device enters the record's content hash."""
+
+    profile: Profile = "default"
+    data_seed: int = 0
+    n_units: int | None = None
+    subjects: tuple[str, ...] | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    ignore_preconditions: bool = False
+    reports: Path | None = None
+
+    @property
+    def exploratory(self) -> bool:
+        """Other heads or another n than registered: shown, never a verdict."""
+        return self.n_units is not None or self.subjects is not None
+
+
+@dataclass(frozen=True)
+class BoundClaim:
+    """A claim bound to one model: what a test item stands for."""
+
+    claim: Claim
+    test: Callable[..., None]
+    source: str
+    mechanism: Mechanism
+    model_id: str
+    options: Options
+
+    @property
+    def needs_weights_only(self) -> bool:
+        """True where the test reads weights from a file and runs no forward pass."""
+        return "weights" in inspect.signature(self.test).parameters
+
+    def command(self) -> str:
+        """The one command that measures exactly this record again."""
+        options, quoted = self.options, shlex.quote
+        parts = [f"pytest {quoted(self.source)} --model {quoted(self.model_id)}"]
+        parts += [f"--data-seed {options.data_seed}"] if options.data_seed else []
+        parts += [f"--profile {options.profile}"] if options.profile != "default" else []
+        parts += [f"--n-units {options.n_units}"] if options.n_units else []
+        parts += [f"--subjects {','.join(options.subjects)}"] if options.subjects else []
+        parts += [f"--weights {quoted(self.model_id)}=FILE"] if self.model_id in options.weights else []
+        parts += [f"--device {options.device}"] if options.device != "cpu" else []
+        parts += [f"--dtype {options.dtype}"] if options.dtype != "float32" else []
+        return " ".join(parts)
+
+
+def applies(claim: Claim, model_id: str) -> bool:
+    """Whether the claim makes sense on this model; local folders match `path:*` and every `*`."""
+    return any(fnmatchcase(model_id, pattern) for pattern in claim.models)

@@ -1,0 +1,111 @@
+"""Every claim in a claims folder: which there are, where they stand, which verdicts are registered. Loads no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from harness.claim import declared
+from harness.declaration import Claim
+from harness.errors import DeclarationError, MechclaimsError, did_you_mean
+from harness.mechanism import Mechanism, import_file, open_mechanism
+from harness.subjects import Expectation
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One claim: its declaration, the test that measures it, and the mechanism whose folder it lies in."""
+
+    claim: Claim
+    test: Callable[..., None]
+    source: str
+    mechanism: Mechanism
+
+    def registered(self) -> dict[str, Expectation]:
+        """The verdict registered for each model that the claim makes sense on; empty where no model is registered."""
+        from harness.session import applies
+
+        found = {}
+        for model_id in self.mechanism.subjects.models:
+            expected = self.mechanism.subjects.expectation(self.claim.id, model_id=model_id)
+            if expected is not None and applies(self.claim, model_id):
+                found[model_id] = expected
+        return found
+
+
+def all_claims(claims: Path, *, mechanism: str | None = None) -> list[CatalogEntry]:
+    """All claims below a claims folder, sorted by file and in their order there.
+
+    Args:
+        claims: the folder that holds the mechanisms.
+        mechanism: keep to the folder of this name.
+
+    Raises:
+        DeclarationError: there is no such folder, or files or declarations are wrong; all problems at once.
+    """
+    if not claims.is_dir():
+        raise DeclarationError(
+            f"{claims}: no claims folder here. Run this where one lies (a clone of the repository), name it with "
+            "--claims DIR, or make one with `mechclaims new MECHANISM`."
+        )
+    found: list[CatalogEntry] = []
+    problems: list[str] = []
+    for folder in sorted({path.parent for path in claims.glob(f"{mechanism or '*'}/test_*.py")}):
+        try:
+            opened = open_mechanism(folder)
+        except MechclaimsError as error:
+            problems.append(str(error))
+        except Exception as error:  # whatever a user's mechanism.py raises on import
+            problems.append(f"{folder / 'mechanism.py'} cannot be imported: {type(error).__name__}: {error}")
+        else:
+            found += _claims_of(opened, problems=problems)
+    problems += _repeated_ids(found)
+    if problems:
+        raise DeclarationError("\n".join(problems))
+    return found
+
+
+def find_claim(claim_id: str, *, claims: Path) -> CatalogEntry:
+    """The claim of this id; DeclarationError that lists what there is."""
+    found = {entry.claim.id: entry for entry in all_claims(claims, mechanism=claim_id.split(".")[0])}
+    if claim_id not in found:
+        folder = claims / claim_id.split(".")[0]
+        listed = ", ".join(found) or "none"
+        hint = did_you_mean(claim_id, found)
+        raise DeclarationError(f"no claim {claim_id!r} below {folder}; there are: {listed}.{hint}")
+    return found[claim_id]
+
+
+def _claims_of(mechanism: Mechanism, *, problems: list[str]) -> Iterator[CatalogEntry]:
+    """The claims in a mechanism's files; what is wrong is added to `problems`."""
+    for path in sorted(mechanism.folder.glob("test_*.py")):
+        try:
+            module = import_file(path)
+        except Exception as error:  # a test file may raise anything on import
+            problems.append(f"{path} cannot be imported: {type(error).__name__}: {error}")
+            continue
+        for name, test in _tests_in(module):
+            source = f"{path.as_posix()}::{name}"
+            try:
+                yield CatalogEntry(declared(test, where=source), test, source, mechanism)
+            except MechclaimsError as error:
+                problems.append(str(error))
+
+
+def _tests_in(module: ModuleType) -> Iterator[tuple[str, Callable[..., None]]]:
+    """Claims that are defined in this module, not those that it imports from another one."""
+    for name, value in vars(module).items():
+        if hasattr(value, "__claim__") and getattr(value, "__module__", None) == module.__name__:
+            yield name, value
+
+
+def _repeated_ids(found: list[CatalogEntry]) -> list[str]:
+    seen: dict[str, str] = {}
+    problems = []
+    for entry in found:
+        first = seen.setdefault(entry.claim.id, entry.source)
+        if first != entry.source:
+            problems.append(f"claim id {entry.claim.id!r} is declared twice: in {first} and in {entry.source}")
+    return problems

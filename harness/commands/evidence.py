@@ -1,0 +1,102 @@
+"""`mechclaims show` and `mechclaims report`: stored evidence on the terminal and as Markdown. No model is needed."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.commands.options import claims_option, reports_option
+from harness.errors import StoreError, did_you_mean
+from harness.evidence import Record, from_json
+from harness.store import RUNS, Run, open_run
+
+
+@click.command()
+@click.argument("record")
+@click.option("--model", metavar="ID", help="With a claim's id: only its record on this model.")
+@reports_option
+def show(record: str, model: str | None, reports: Path) -> None:
+    """Show one record: RECORD is a record's JSON file, or the id of a claim in the newest run."""
+    from harness.report import record_text
+
+    click.echo("\n\n".join(record_text(found.as_dict()) for found in _records(record, model=model, reports=reports)))
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Where to write (default: --reports).")
+@claims_option
+@reports_option
+def report(run: str | None, out: Path | None, claims: Path, reports: Path) -> None:
+    """Write EVIDENCE.md with its figures from stored records: of RUN, a run's folder or name, or of the newest run."""
+    from harness.report import write_report
+    from harness.report.text import plural
+
+    opened = _run(run, reports=reports)
+    records = opened.records()
+    path = write_report(
+        [record.as_dict() for record in records],
+        out=out or reports,
+        run=opened.info,
+        papers=_papers(claims / "papers.toml"),
+        file_names=_file_names(opened),
+    )
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(r.verdict for r in records).most_common())
+    click.echo(f"{path}: {plural(len(records), 'record')} of {opened.path.name} ({verdicts})")
+
+
+def _records(wanted: str, *, model: str | None, reports: Path) -> list[Record]:
+    path = Path(wanted)
+    if path.is_file():
+        return [_read(path)]
+    if path.suffix == ".json" or path.is_dir():
+        place = reports / RUNS
+        raise StoreError(f"{wanted}: no record file here; name one of the .json files in a run folder below {place}.")
+    opened = open_run(reports)
+    records = opened.records()
+    of_claim = [record for record in records if record.claim["id"] == wanted]
+    if not of_claim:
+        ids = dict.fromkeys(str(record.claim["id"]) for record in records)
+        listed = ", ".join(ids) or "none"
+        raise StoreError(f"no claim {wanted!r} in {opened.path}; there are: {listed}.{did_you_mean(wanted, ids)}")
+    found = [record for record in of_claim if model in (None, record.model["id"])]
+    if not found:
+        listed = ", ".join(dict.fromkeys(str(record.model["id"]) for record in of_claim))
+        raise StoreError(f"claim {wanted!r} has no record on model {model!r} in {opened.path}; it has: {listed}.")
+    return found
+
+
+def _read(path: Path) -> Record:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: cannot be read as a record ({error}).") from error
+    return from_json(text, where=str(path))
+
+
+def _run(named: str | None, *, reports: Path) -> Run:
+    """The run that was named by its folder or by its name below `reports/runs`, or the newest one."""
+    if named is None:
+        return open_run(reports)
+    by_name = reports / RUNS / named
+    return open_run(by_name if by_name.is_dir() and not Path(named).is_dir() else Path(named))
+
+
+def _papers(path: Path) -> dict[str, Any]:
+    """The bibliography beside the claims; none where a report is made far from them."""
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise StoreError(f"{path}: not valid TOML: {error}. Mend it, or name another folder with --claims.") from error
+
+
+def _file_names(run: Run) -> dict[str, str]:
+    paths = [path for path in sorted(run.path.glob("*.json")) if path.name != "run.json"]
+    return {json.loads(path.read_text(encoding="utf-8"))["content_hash"]: path.name for path in paths}

@@ -1,0 +1,97 @@
+"""The plugin's command line options: declared, checked, and read back as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from harness.bound_claim import Options, applies
+from harness.declaration import Claim, Profile
+from harness.errors import MechclaimsError
+from harness.mechanism import Mechanism
+from harness.planning import check_model_ids, default_models, parse_subjects
+from harness.stats.records import Verdict
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare the options; claims read nothing else from the command line."""
+    group = parser.getgroup("mechclaims", "claims about transformers, measured against controls")
+    add = group.addoption
+    add(
+        "--model", action="append", metavar="ID", help="model id or path:DIR (repeatable; default: all registered ones)"
+    )
+    add("--data-seed", action="append", type=int, metavar="N", help="seed of the prompts (repeatable; default 0)")
+    add(
+        "--subjects",
+        metavar="HEADS|FILE",
+        help="other heads, e.g. 5.1,5.5, or a file of `mechclaims discover`: exploratory",
+    )
+    add("--require", choices=get_args(Verdict), help="verdict that unregistered models must reach")
+    add("--dry-run", action="store_true", help="print what would run, with minutes and memory, and stop")
+    add("--n-units", type=int, metavar="N", help="another number of units than registered: exploratory")
+    add("--profile", choices=get_args(Profile), default="default", help="quick: shipped models at training seed 0")
+    add("--device", default="cpu", help="torch device")
+    add("--dtype", default="float32", choices=("float32", "float64"), help="precision of the model")
+    add(
+        "--weights", action="append", default=[], metavar="ID=FILE", help="safetensors file for claims on weights alone"
+    )
+    add("--evidence-dir", metavar="DIR", help="where run folders go (default: reports)")
+
+
+def chosen_models(config: pytest.Config, claim: Claim, mechanism: Mechanism) -> list[str]:
+    """The models that a claim is measured on: those asked for, or the mechanism's, where the claim applies."""
+    asked: Sequence[str] | None = config.getoption("--model")
+    if asked is None:
+        asked = default_models(mechanism, profile=config.getoption("--profile"), weights=list(_weights(config)))
+    return [model_id for model_id in dict.fromkeys(asked) if applies(claim, model_id)]
+
+
+def options_of(config: pytest.Config, *, data_seed: int, reports: Path) -> Options:
+    """What the user asked for, for one data seed."""
+    return Options(
+        profile=config.getoption("--profile"),
+        data_seed=data_seed,
+        n_units=config.getoption("--n-units"),
+        subjects=_given_subjects(config),
+        device=config.getoption("--device"),
+        dtype=config.getoption("--dtype"),
+        weights=_weights(config),
+        reports=reports,
+    )
+
+
+def check_options(config: pytest.Config) -> None:
+    """Refuse what cannot be meant before anything is collected."""
+    try:
+        check_model_ids(config.getoption("--model") or [])
+        _weights(config)
+        _given_subjects(config)
+    except MechclaimsError as error:
+        raise pytest.UsageError(str(error)) from error
+    n_units = config.getoption("--n-units")
+    if n_units is not None and n_units < 2:
+        raise pytest.UsageError(f"--n-units is {n_units}; an interval needs at least 2 units, a verdict at least 12")
+
+
+def given_options(config: pytest.Config) -> dict[str, object]:
+    """The options by name, for the provenance of the run."""
+    names = ("--model", "--data-seed", "--subjects", "--n-units", "--profile", "--device", "--dtype", "--require")
+    return {name.removeprefix("--"): config.getoption(name) for name in names}
+
+
+def _weights(config: pytest.Config) -> dict[str, Path]:
+    named = {}
+    for entry in config.getoption("--weights"):
+        model_id, separator, file = entry.partition("=")
+        if not separator or not Path(file).is_file():
+            raise pytest.UsageError(f"--weights {entry!r}: expected ID=FILE with a safetensors file that exists")
+        named[model_id] = Path(file)
+    return named
+
+
+def _given_subjects(config: pytest.Config) -> tuple[str, ...] | None:
+    given = config.getoption("--subjects")
+    return None if given is None else parse_subjects(given)

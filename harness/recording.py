@@ -1,0 +1,73 @@
+"""The record of one measurement: claim, model, subject, options and cost around the sections that its body filled."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from harness.bound_claim import BoundClaim
+from harness.claim import Evidence
+from harness.errors import ModelNotHere
+from harness.evidence import Record
+
+if TYPE_CHECKING:
+    from harness.session import Prepared
+
+
+def record_of(prepared: Prepared) -> Record:
+    """The record of a claim's evidence as far as it was filled."""
+    bound, claim = prepared.bound, prepared.bound.claim
+    options = bound.options
+    expectation = (
+        None if options.exploratory else bound.mechanism.subjects.expectation(claim.id, model_id=bound.model_id)
+    )
+    subject = prepared.subject
+    return Record(
+        claim={**asdict(claim), "mechanism": claim.mechanism, "declaration_hash": claim.hash(), "source": bound.source},
+        model=_model_section(bound, prepared.target),
+        subject=None if subject is None else {
+            "class": subject.class_name, "components": subject.heads, "source": subject.source,
+            "selected_by": subject.selected_by, "split": subject.split,
+        },
+        seeds={"data_seed": options.data_seed, "split": "confirmation"},
+        options={
+            "profile": options.profile, "n_units": prepared.evidence.n_units, "dtype": options.dtype,
+            "device": options.device,
+        },
+        command=bound.command(),
+        expectation=None if expectation is None else asdict(expectation),
+        exploratory=options.exploratory,
+        cost=_cost(prepared),
+        **_sections(prepared.evidence),
+    )  # fmt: skip
+
+
+def _model_section(bound: BoundClaim, target: Any) -> dict[str, Any]:
+    from harness.models.registry import find
+
+    section: dict[str, Any] = {"id": bound.model_id, "fingerprint": None, "note": ""}
+    try:
+        section["note"] = find(bound.model_id).note
+    except ModelNotHere:
+        section["note"] = ""
+    if target is not None:
+        names = ("n_layers", "n_heads", "n_kv_heads")
+        section |= {"id": getattr(target, "id", bound.model_id), "fingerprint": target.fingerprint}
+        section |= {name: getattr(target, name) for name in names}
+    return section
+
+
+def _sections(evidence: Evidence) -> dict[str, Any]:
+    sections = dict(evidence.sections)
+    for name in ("ranks", "shares", "preconditions", "notes", "tables", "pictures"):
+        sections[name] = tuple(sections.get(name, ()))
+    return sections
+
+
+def _cost(prepared: Prepared) -> dict[str, Any]:
+    # ru_maxrss is in KiB on Linux, in bytes on macOS.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    return {"seconds": round(time.perf_counter() - prepared.started, 3), "peak_mib": round(peak, 1)}

@@ -1,0 +1,263 @@
+"""One record in full: subject, numbers against every control, ranks, shares, caveats, cost, command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from harness.report.figure_files import FigureFiles
+from harness.report.reading import SYMBOLS, Entry, effect_of, model_label, outcomes_of, reason_of, to_float, verdict_of
+from harness.report.text import code, code_block, inline, interval, number, p_value, sentence, table
+from harness.report.wording import reach, sample_size
+
+
+def details(
+    record: Entry, *, files: FigureFiles | None, file_names: Mapping[str, str], command_prefix: str = ""
+) -> str:
+    """Markdown of one record; without `files` its pictures are left out."""
+    tables: tuple[Callable[[Entry], str], ...] = (
+        _preconditions,
+        _components,
+        _outcomes,
+        _exact,
+        _ranks,
+        _shares,
+        _further_tables,
+    )
+    parts = [_heading(record), _facts(record), *(make(record) for make in tables)]
+    if files is not None:
+        parts += _pictures(record, files)
+    parts += [_caveats(record), _origin(record, file_names), code_block(command_prefix + str(record["command"]))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _heading(record: Entry) -> str:
+    verdict = verdict_of(record)
+    expected = record.get("expectation")
+    registered = ""
+    if expected:
+        why = f" ({inline(expected['reason'])})" if expected.get("reason") else ""
+        registered = f" Registered: {inline(expected['verdict'])}{why}."
+    reason = sentence(reason_of(record))
+    heading = f"#### {code(model_label(record))}: {SYMBOLS[verdict]} {verdict}"
+    text = f"**{verdict.capitalize()}.** {reason}{registered}".strip()
+    if verdict == "not run" and (record.get("not_run") or {}).get("remedy"):
+        text += f" To run it: {code(record['not_run']['remedy'])}."
+    return f"{heading}\n\n{text}"
+
+
+def _facts(record: Entry) -> str:
+    model, subject, options = record["model"], record.get("subject"), record.get("options") or {}
+    size = [
+        f"{model[key]} {word}" for key, word in (("n_layers", "layers"), ("n_heads", "heads a layer")) if model.get(key)
+    ]
+    if model.get("n_kv_heads") and model["n_kv_heads"] != model.get("n_heads"):
+        size.append(f"{model['n_kv_heads']} key-value heads a layer, shared by neighbours")
+    about = [
+        *size,
+        inline(model.get("note") or ""),
+        f"fingerprint {code(str(model.get('fingerprint') or 'unknown')[:16])}",
+    ]
+    lines = [f"- **Model:** {'; '.join(part for part in about if part)}"]
+    if subject:
+        named = code(" ".join(map(str, subject["components"])))
+        origin = [f"class {inline(subject['class'])}", inline(subject.get("source") or "")]
+        if subject.get("selected_by"):
+            split = f" on the {inline(subject['split'])} split" if subject.get("split") else ""
+            origin.append(f"selected by {inline(subject['selected_by'])}{split}")
+        lines.append(f"- **Subject:** {named}: {'; '.join(part for part in origin if part)}")
+    if record.get("judgement"):
+        seeds = record["seeds"]
+        drawn = f"data seed {inline(seeds.get('data_seed', 0))}, {inline(seeds.get('split', 'confirmation'))} split"
+        settings = ", ".join(inline(options[key]) for key in ("profile", "dtype", "device") if options.get(key))
+        lines.append("- **Sample:** " + "; ".join(part for part in (sample_size(record), drawn, settings) if part))
+        lines.append(f"- **Speaks about:** {reach(record)}")
+    examples = (record.get("prompts") or {}).get("examples") or ()
+    lines += [f"- **Example prompt:** {code(str(examples[0])[:160])}"] if examples else []
+    return "\n".join(lines)
+
+
+def _preconditions(record: Entry) -> str:
+    rows = [
+        [inline(one["name"]), number(one["value"]), number(one["at_least"]), "yes" if one["holds"] else "**no**"]
+        for one in record.get("preconditions", ())
+    ]
+    return _titled("Preconditions", ["precondition", "value", "at least", "holds"], rows) if rows else ""
+
+
+def _components(record: Entry) -> str:
+    components = (record.get("judgement") or {}).get("components") or ()
+    rows = [
+        [
+            inline(one["component"]),
+            f"{SYMBOLS.get(one['verdict'], '')} {inline(one['verdict'])}",
+            p_value(one.get("p")),
+            p_value(one.get("p_adjusted")),
+            inline(one.get("reason", "")),
+        ]
+        for one in components
+    ]
+    columns = ["component", "verdict", "p", "p adjusted (Holm)", "reason"]
+    return _titled("Components, judged one by one", columns, rows) if len(rows) > 1 else ""
+
+
+def _outcomes(record: Entry) -> str:
+    adjusted = {
+        one["component"]: one.get("p_adjusted") for one in (record.get("judgement") or {}).get("components") or ()
+    }
+    rows = []
+    for one in outcomes_of(record):
+        effect = effect_of(one)
+        rows.append(
+            [
+                inline(one["component"]),
+                f"{inline(one['control'])} ({inline(one['kind'])})",
+                number(effect.estimate),
+                interval(effect.low, effect.high),
+                _threshold(one),
+                p_value(one.get("p")),
+                p_value(adjusted.get(one["component"])),
+                p_value(one.get("p_zero")),
+                number(one.get("hedges_g")),
+                "yes" if effect.holds else "**no**",
+            ]
+        )
+    unit = inline(record["claim"]["metric"]["unit"])
+    columns = ["component", "against", f"effect ({unit})", "95 % interval", "must be", "p", "p adjusted", "p against 0",
+               "Hedges g", "holds"]  # fmt: skip
+    return _titled("Effect against every control", columns, rows) if rows else ""
+
+
+def _threshold(outcome: Entry) -> str:
+    bound = number(outcome["threshold"])
+    if outcome["rule"] == "equivalence":
+        return f"within {interval(outcome['threshold'], outcome['upper'])}"
+    return f"above {bound}" if outcome["alternative"] == "greater" else f"below {bound}"
+
+
+def _exact(record: Entry) -> str:
+    exact = record.get("exact")
+    if not exact:
+        return ""
+    known = {
+        "value": "value",
+        "rank": "rank",
+        "of": "of",
+        "percentile95": "95th percentile of the population",
+        "distance": "distance to it",
+        "runner_up": "runner-up",
+    }
+    rows = [[word, inline(number(exact[key]))] for key, word in known.items() if exact.get(key) is not None]
+    return _titled("The number and its place in the population", ["", inline(record["claim"]["metric"]["unit"])], rows)
+
+
+def _ranks(record: Entry) -> str:
+    rows = [
+        [
+            inline(one["component"]),
+            f"{inline(one['rank'])} of {inline(one['of'])}",
+            p_value(one.get("p")),
+            number(one.get("population_mean")),
+            number(one.get("percentile95")) + _named(one.get("percentile95_member")),
+        ]
+        for one in record.get("ranks") or ()
+    ]
+    columns = ["component", "rank", "r / N", "population mean", "95th percentile (member)"]
+    return (
+        _titled("Rank among the other components (descriptive: subjects were selected)", columns, rows) if rows else ""
+    )
+
+
+def _named(member: object) -> str:
+    return f" ({inline(member)})" if member else ""
+
+
+def _shares(record: Entry) -> str:
+    rows = [
+        [
+            inline(one["component"]),
+            number(one["share"]),
+            interval(one["low"], one["high"]),
+            "**passenger**: the interval includes 0" if one["passenger"] else "takes part",
+        ]
+        for one in record.get("shares") or ()
+    ]
+    return _titled("Shares in the joint effect", ["component", "share", "95 % interval", ""], rows) if rows else ""
+
+
+def _further_tables(record: Entry) -> str:
+    made = []
+    for one in record.get("tables") or ():
+        rows = [[_cell(value) for value in row] for row in one["rows"]]
+        made.append(_titled(inline(one["name"]), [inline(name) for name in one["columns"]], rows))
+    return "\n\n".join(made)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number(value) if value is None or isinstance(value, int | float) else inline(value)
+
+
+def _pictures(record: Entry, files: FigureFiles) -> list[str]:
+    from harness.report import figures
+
+    shown = []
+    for picture in record.get("pictures") or _own_picture(record):
+        name = f"{record['claim']['id']}--{model_label(record)}--{picture.get('name', picture.get('kind'))}"
+        caption = f"{picture.get('caption') or picture.get('name', '')} ({record['model']['id']})"
+        if record["claim"]["units"] is not None and "n =" not in caption:
+            caption += f"; n = {sample_size(record)}"
+        shown.append(files.show(name, draw=partial(figures.draw, picture), caption=caption))
+    return shown
+
+
+def _own_picture(record: Entry) -> list[dict[str, object]]:
+    """A picture for a record that has none: every value of the subject beside every value of its controls."""
+    unit = record["claim"]["metric"]["unit"]
+    common = {
+        "kind": "distribution",
+        "name": "subject and controls",
+        "unit": f"{record['claim']['metric']['name']} ({unit})",
+    }
+    exact, measured = record.get("exact") or {}, record.get("measured") or {}
+    if exact.get("population"):
+        groups = {"treated": [exact["value"]], "control": [list(exact["population"].values())]}
+        return [{**common, **groups, "labels": ["subject", "the others"], "caption": "The number among the others"}]
+    treated = measured.get("treated")
+    if not treated:
+        return []
+    component = str(treated["components"][0])
+    prefix = f"{component} | "
+    controls = {k.removeprefix(prefix): v["values"] for k, v in measured["controls"].items() if k.startswith(prefix)}
+    groups = {"treated": treated["values"][0], "control": list(controls.values())}
+    labels = [component, *controls]
+    return [{**common, **groups, "labels": labels, "caption": f"Every value of {component} and of its controls"}]
+
+
+def _caveats(record: Entry) -> str:
+    notes = [f"- {inline(note)}" for note in record.get("notes") or ()]
+    return "**Caveats**\n\n" + "\n".join(notes) if notes else ""
+
+
+def _origin(record: Entry, file_names: Mapping[str, str]) -> str:
+    cost = record.get("cost") or {}
+    spent = [
+        f"{number(to_float(cost['seconds']))} s" if cost.get("seconds") is not None else "",
+        f"{int(cost['tokens']):,} token-forwards" if cost.get("tokens") else "",
+        f"peak memory {int(to_float(cost['peak_mib'])):,} MiB" if cost.get("peak_mib") else "",
+    ]
+    known = ", ".join(part for part in spent if part)
+    name = file_names.get(str(record.get("content_hash")))
+    parts = [f"**Cost:** {known}." if known else "", f"**Record:** {code(name)}." if name else ""]
+    parts.append(f"Content hash {code(str(record['content_hash'])[:16])}." if record.get("content_hash") else "")
+    again = (
+        "This command measures exactly this record again:"
+        if verdict_of(record) != "not run"
+        else "This command measures it:"
+    )
+    return " ".join(part for part in [*parts, again] if part)
+
+
+def _titled(title: str, columns: list[str], rows: list[list[str]]) -> str:
+    return f"**{title}**\n\n{table(columns, rows=rows)}"

@@ -1,0 +1,27 @@
+"""Figures of evidence, from plain arrays or from a stored record; each function returns a matplotlib Figure.
+
+In a notebook: `from harness.report import figures`, then `figures.head_map(values, marked=["5.1"], unit="nats")`.
+matplotlib is imported when a figure is drawn, never when this package is.
+"""
+
+from __future__ import annotations
+
+from harness.report.figures.curves import bars, curve, distribution
+from harness.report.figures.forest import ForestRow, draw_forest, forest
+from harness.report.figures.maps import head_map, pattern
+from harness.report.figures.pictures import KINDS, draw
+from harness.report.figures.style import save
+
+__all__ = [
+    "KINDS",
+    "ForestRow",
+    "bars",
+    "curve",
+    "distribution",
+    "draw",
+    "draw_forest",
+    "forest",
+    "head_map",
+    "pattern",
+    "save",
+]

@@ -1,0 +1,157 @@
+"""One look for all figures, readable in greyscale, and files that are the same bytes on every run."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import numpy as np
+
+from harness.errors import StoreError
+from harness.report.text import plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#111111"
+GREY = "#8a8a8a"
+PALE = "#e4e4e4"
+ACCENT = "#1f4e8c"
+"""Dark blue: as dark as ink in greyscale, so it never carries a meaning of its own."""
+COLOURS = "cividis"
+"""Rises evenly in lightness: readable in greyscale and with every kind of colour vision."""
+WIDTH_INCHES = 7.2
+DPI = 110
+
+Arguments = ParamSpec("Arguments")
+
+_SETTINGS = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.unicode_minus": False,
+    "svg.hashsalt": "mechclaims",
+    "svg.fonttype": "path",
+    "text.parse_math": False,
+    "text.usetex": False,
+}
+
+
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """The same figure function under our settings, which are put back after it."""
+
+    @functools.wraps(draw)
+    def under_our_settings(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        import matplotlib as mpl
+
+        with mpl.rc_context(_settings()):
+            return draw(*args, **kwargs)
+
+    return under_our_settings
+
+
+def new_figure(*, height: float, width: float = WIDTH_INCHES) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes, drawn by Agg and unknown to pyplot."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """The file, PNG or SVG by its suffix; equal figures give equal bytes.
+
+    Raises:
+        StoreError: another suffix.
+    """
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    with mpl.rc_context(_settings()):
+        if path.suffix == ".svg":
+            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        elif path.suffix == ".png":
+            figure.savefig(buffer, format="png", metadata={"Software": None})
+        else:
+            raise StoreError(f"{path}: a figure is written as .png or .svg")
+    content = _few_colours(buffer.getvalue()) if path.suffix == ".png" else buffer.getvalue()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)
+    return path
+
+
+def label(text: object, *, length: int = 46) -> str:
+    """One printable line for a figure: shortened in the middle, characters without a glyph written as `U+4E2D`."""
+    line = "".join(char if ord(char) in _glyphs() else f"U+{ord(char):04X}" for char in plain(text))
+    if len(line) <= length:
+        return line
+    tail = length // 3
+    return f"{line[: length - tail - 1]}…{line[-tail:]}"
+
+
+def token_label(token: object) -> str:
+    """A token with its spaces and newlines made visible, at most 12 characters."""
+    shown = str(token).replace("\n", "↵").replace("\t", "→")
+    visible = "·" + shown[1:] if shown.startswith(" ") else shown
+    return label(visible, length=12)
+
+
+def thinned(count: int, *, at_most: int) -> list[int]:
+    """Positions to label: all of them, or every 2nd, 5th, 10th ... so that labels do not overlap."""
+    steps = (step * 10**power for power in range(9) for step in (1, 2, 5))
+    step = next(step for step in steps if count <= at_most * step)
+    return list(range(0, count, step))
+
+
+def finite_array(values: object, *, axes: int, what: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """The values as float64 with None as NaN ("not measured"); refused where the shape is another or all is missing.
+
+    Raises:
+        StoreError: wrong number of axes, nothing in it, an infinity.
+    """
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{what}: not a rectangular array of numbers ({error})") from error
+    if array.ndim != axes or not array.size or np.isinf(array).any() or np.isnan(array).all():
+        raise StoreError(f"{what}: expected finite numbers on {axes} axes, not empty; got shape {array.shape}")
+    return array
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap())
+
+
+def _settings() -> dict[Any, Any]:
+    """The defaults of matplotlib with ours on top, so that a user's matplotlibrc changes no byte."""
+    import matplotlib as mpl
+
+    kept = {"backend", "backend_fallback", "interactive", "toolbar", "webagg.port"}
+    defaults = {name: value for name, value in mpl.rcParamsDefault.items() if name not in kept}
+    return {**defaults, **_SETTINGS}
+
+
+def _few_colours(png: bytes) -> bytes:
+    """The same picture with a palette of 240 colours: half the size, no visible difference."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        few = image.convert("RGB").quantize(colors=240, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        few.save(out, format="PNG", optimize=True)
+    return out.getvalue()

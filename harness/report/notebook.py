@@ -1,0 +1,45 @@
+"""A record as a short HTML table for notebooks; every text in it is escaped."""
+
+from __future__ import annotations
+
+import html
+
+from harness.report.reading import SYMBOLS, Entry, effect_of, model_label, outcomes_of, reason_of, verdict_of
+from harness.report.text import effect_text, number, p_value, plain
+
+
+def record_html(record: Entry) -> str:
+    """HTML with statement, verdict and the effect against every control."""
+    claim, verdict = record["claim"], verdict_of(record)
+    expected = record.get("expectation")
+    registered = f" (registered: {_safe(expected['verdict'])})" if expected else ""
+    rows = [
+        _row(
+            one["component"],
+            one["control"],
+            effect_text(effect_of(one)),
+            number(one["threshold"]),
+            p_value(one.get("p")),
+            "yes" if one["holds"] else "no",
+        )
+        for one in outcomes_of(record)
+    ]
+    head = "".join(
+        f"<th>{_safe(name)}</th>"
+        for name in ("component", "against", f"effect ({claim['metric']['unit']}) [95 %]", "threshold", "p", "holds")
+    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
+    return (
+        f"<div><p><b>{_safe(claim['id'])}</b> on <code>{_safe(model_label(record))}</code>: "
+        f"<b>{SYMBOLS[verdict]} {verdict}</b>{registered}<br>{_safe(claim['statement'])}<br>"
+        f"<i>{_safe(reason_of(record))}</i></p>"
+        f"{table}<pre>{_safe(record['command'])}</pre></div>"
+    )
+
+
+def _row(*cells: object) -> str:
+    return "<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _safe(text: object) -> str:
+    return html.escape(plain(text))

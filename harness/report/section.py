@@ -1,0 +1,180 @@
+"""The section of one claim: what is claimed, what would have refuted it, and what every model says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.report import wording
+from harness.report.details import details
+from harness.report.families import family_effect, family_label, verdict_counts
+from harness.report.figure_files import FigureFiles, claim_forest
+from harness.report.reading import (
+    Entry,
+    deciding_effect,
+    effects_of,
+    first_data_seeds,
+    grouped,
+    model_label,
+    outcomes_of,
+    training_seed,
+    verdict_of,
+)
+from harness.report.seeds import combine_trained
+from harness.report.summary import anchor
+from harness.report.text import code, inline, number, p_value, plural, sentence, table
+
+Combine = Callable[[Sequence[Entry]], Entry | None]
+"""Records of the trained seeds of one model, to a table `{"name", "columns", "rows"}` that combines them, or None."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all sections share.
+
+    Attributes:
+        files: where figures go.
+        papers: bibliography by key.
+        file_names: file name of each record, by content hash.
+        combine: see `Combine`; None leaves the seeds uncombined.
+        command_prefix: stands before every command.
+    """
+
+    files: FigureFiles
+    papers: Mapping[str, Entry] = field(default_factory=dict)
+    file_names: Mapping[str, str] = field(default_factory=dict)
+    combine: Combine | None = combine_trained
+    command_prefix: str = ""
+
+
+def section(records: Sequence[Entry], *, settings: Settings) -> str:
+    """Markdown of one claim; `records` are all of it, on every model and seed."""
+    newest = max(records, key=lambda record: (int(record["claim"]["version"]), bool(outcomes_of(record))))
+    claim = newest["claim"]
+    families = grouped(records, by="family")
+    parts = [
+        f'<a id="{anchor(claim["id"])}"></a>\n\n### {inline(claim["id"])}',
+        f"> {wording.statement(claim)}",
+        _declaration(newest, settings=settings),
+        _amendments(records),
+        _models(families),
+        _forest(records, files=settings.files),
+        *[_family(members, settings=settings) for members in families.values()],
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _declaration(record: Entry, *, settings: Settings) -> str:
+    claim = record["claim"]
+    controls = "; ".join(f"“{inline(control['name'])}” ({inline(control['kind'])})" for control in claim["controls"])
+    margins = "; ".join(
+        f"“{inline(margin['name'])}”: {inline(margin['reason'])}" for margin in claim.get("margins", ())
+    )
+    units = claim["units"]
+    registered = ""
+    if units is not None:
+        registered = (
+            f"{units['default']} by default, {units['quick']} in the quick profile. {sentence(units['reason'])}"
+        )
+    declaration = code(str(claim["declaration_hash"])[:16])
+    lines = [
+        ("Paper", wording.paper(claim, settings.papers)),
+        ("Tier", f"{inline(claim['tier'])}, version {claim['version']}, declaration {declaration}"),
+        ("What was done", wording.method(record)),
+        ("Controls", controls),
+        ("Margins", margins),
+        ("Smallest effect of interest", f"{wording.threshold(claim)}. {sentence(claim['sesoi_reason'])}"),
+        ("Registered sample", registered),
+        ("What would have refuted it", wording.refuting(claim)),
+        ("Nearest rival", wording.rival(claim)),
+        ("Test", code(claim["source"]) if claim.get("source") else ""),
+    ]
+    return "\n".join(f"- **{name}:** {text}" for name, text in lines if text)
+
+
+def _amendments(records: Sequence[Entry]) -> str:
+    versions = sorted({int(record["claim"]["version"]) for record in records})
+    if len(versions) < 2:
+        return ""
+    listed = ", ".join(map(str, versions))
+    return f"**Amended:** records of versions {listed} stand below; the declaration shown is version {versions[-1]}'s."
+
+
+def _models(families: Mapping[str, Sequence[Entry]]) -> str:
+    rows = []
+    for members in map(first_data_seeds, families.values()):
+        effect = next((found for found in (deciding_effect(record) for record in members) if found is not None), None)
+        against = (
+            f"{inline(effect.component)} against {inline(effect.control)}"
+            if effect is not None and len(members) == 1
+            else ""
+        )
+        sizes = sorted({wording.sample_size(record) for record in members if verdict_of(record) != "not run"})
+        rows.append(
+            [code(family_label(members)), verdict_counts(members), family_effect(members), against, "; ".join(sizes)]
+        )
+    columns = ["model", "verdict", "effect nearest to failing, or range over records", "which", "n"]
+    return table(columns, rows=rows)
+
+
+def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
+    if not any(effects_of(record) for record in records):
+        return ""
+    claim = records[0]["claim"]
+    sizes = sorted({wording.sample_size(record) for record in records if effects_of(record)})
+    caption = f"{claim['id']}: effects in {claim['metric']['unit']}; n = {' or '.join(sizes)}"
+    return files.show(f"{claim['id']}--forest", draw=lambda: claim_forest(records), caption=caption)
+
+
+def _family(members: Sequence[Entry], *, settings: Settings) -> str:
+    parts = []
+    first = first_data_seeds(members)
+    if len(members) > 1:
+        parts += [
+            f"#### {code(family_label(members))}: {verdict_counts(first)}",
+            _seeds(members),
+            _combined(first, settings),
+        ]
+    for place, record in enumerate(members):
+        files = settings.files if place == 0 else None
+        text = details(record, files=files, file_names=settings.file_names, command_prefix=settings.command_prefix)
+        parts.append(text if place == 0 else _folded(record, text))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _seeds(members: Sequence[Entry]) -> str:
+    rows = []
+    for record in members:
+        components = " ".join(map(str, (record.get("subject") or {}).get("components", ())))
+        judged = (record.get("judgement") or {}).get("components") or ()
+        adjusted = max((one["p_adjusted"] for one in judged if one.get("p_adjusted") is not None), default=None)
+        rows.append(
+            [
+                code(model_label(record)),
+                verdict_counts([record]),
+                inline(components),
+                family_effect([record]),
+                p_value(adjusted),
+            ]
+        )
+    return table(["checkpoint", "verdict", "subject", "effect nearest to failing", "p adjusted"], rows=rows)
+
+
+def _combined(members: Sequence[Entry], settings: Settings) -> str:
+    trained = [record for record in members if training_seed(record) is not None and effects_of(record)]
+    if settings.combine is None or len(trained) < 2:
+        return ""
+    made = settings.combine(trained)
+    if made is None:
+        return ""
+    rows = [
+        [number(value) if isinstance(value, int | float) else inline(value) for value in row] for row in made["rows"]
+    ]
+    title = inline(made.get("name", f"Combined over {plural(len(trained), 'training seed')}"))
+    return f"**{title}**\n\n{table([inline(name) for name in made['columns']], rows=rows)}"
+
+
+def _folded(record: Entry, text: str) -> str:
+    without_heading = text.split("\n\n", 1)[1]
+    title = f"{code(model_label(record))}: {verdict_counts([record])}, in full"
+    return f"<details>\n<summary>{title}</summary>\n\n{without_heading}\n\n</details>"

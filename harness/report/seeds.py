@@ -1,0 +1,78 @@
+"""The trained seeds of one model combined: one table for one claim, in the metric's unit. Models are never pooled."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from harness.errors import StatisticsError
+from harness.report.reading import Effect, Entry, effects_of, verdict_of
+from harness.report.text import interval, number
+
+_COLUMNS = (
+    "effect against",
+    "mean over seeds",
+    "95 % interval (t)",
+    "tau between seeds",
+    "prediction interval",
+    "seeds",
+)
+_MEMBER = re.compile(r" \([^()]*\)$")
+
+
+def combine_trained(records: Sequence[Entry]) -> dict[str, Any] | None:
+    """The table that combines records of one claim on several trainings of one model; None where fewer than two count.
+
+    Per control, each seed contributes its smallest effect over components ("nearest to failing"), so that the mean
+    never hides a head that does not do it. The mean has a t interval on k - 1 degrees of freedom; a seed's own
+    variance is that of a normal interval as wide as its 95 % interval, and serves tau only.
+    """
+    ran = [record for record in records if verdict_of(record) not in ("not run", "invalid")]
+    if len(ran) < 2:
+        return None
+    by_control: dict[str, list[Effect]] = {}
+    for record in ran:
+        for control, effect in _nearest_to_failing(record).items():
+            by_control.setdefault(control, []).append(effect)
+    rows = [_row(control, effects) for control, effects in by_control.items() if len(effects) == len(ran)]
+    return {"name": _title(ran), "columns": list(_COLUMNS), "rows": rows}
+
+
+def _nearest_to_failing(record: Entry) -> dict[str, Effect]:
+    found: dict[str, Effect] = {}
+    for effect in effects_of(record):
+        # The 95th-percentile member is another head on every seed: its name does not identify the control.
+        control = _MEMBER.sub("", effect.control)
+        if control not in found or effect.slack < found[control].slack:
+            found[control] = effect
+    return found
+
+
+def _row(control: str, effects: Sequence[Effect]) -> list[object]:
+    from harness.stats.combine import combine_seeds
+
+    estimates = [effect.estimate for effect in effects]
+    variances = [((effect.high - effect.low) / (2 * 1.959964)) ** 2 for effect in effects]
+    if not all(map(math.isfinite, variances)):
+        return [control, "-", "not combined: a seed's interval is infinite", "-", "-", len(effects)]
+    try:
+        made = combine_seeds(estimates, variances=variances)
+    except StatisticsError as error:
+        return [control, "-", f"not combined: {error}", "-", "-", len(effects)]
+    predicted = "-"
+    if made.prediction_low is not None and made.prediction_high is not None:
+        predicted = interval(made.prediction_low, made.prediction_high)
+    spread = f"{number(made.tau)} {interval(made.tau_low, made.tau_high)}"
+    return [control, number(made.mean), interval(made.low, made.high), spread, predicted, made.seeds]
+
+
+def _title(records: Sequence[Entry]) -> str:
+    from harness.stats.combine import k_of_k_lower_bound
+
+    supported = sum(verdict_of(record) == "supported" for record in records)
+    title = f"Combined over {len(records)} training seeds: {supported} of {len(records)} supported"
+    if supported == len(records):
+        title += f" (with 95 % confidence more than {100 * k_of_k_lower_bound(supported):.0f} % of trainings would be)"
+    return title

@@ -1,0 +1,183 @@
+"""The first page: what holds, on which models, how sure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.report.families import family_effect, family_label, verdict_counts
+from harness.report.figure_files import FigureFiles, summary_forest
+from harness.report.reading import (
+    SYMBOLS,
+    TIERS,
+    VERDICTS,
+    Entry,
+    as_registered,
+    first_data_seeds,
+    grouped,
+    model_label,
+    reason_of,
+    verdict_of,
+)
+from harness.report.text import code, inline, listing, number, plural, sentence, table
+
+_TIER_WORDS = {
+    "inference": "fresh prompts, controls, intervals: evidence for a mechanism",
+    "reliability": "the metric that found the subject, measured again: still there, no new evidence",
+    "replication": "the paper's own prompts and number: a test of the engine",
+}
+
+
+def summary(records: Sequence[Entry], *, run: Mapping[str, Any], files: FigureFiles) -> str:
+    """Markdown of the first page, from records that are not exploratory; of several data seeds the first one counts."""
+    decided = first_data_seeds(records)
+    parts = [
+        "# Evidence",
+        _occasion(decided, run=run),
+        _what_holds(decided),
+        _counts(decided),
+        _expected_false(decided),
+        *[_matrix(decided, tier=tier) for tier in TIERS],
+        _other_seeds(records),
+        _surprises(decided),
+        _forest(decided, files=files),
+        _how_to_read(),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def anchor(claim_id: object) -> str:
+    """The name of a claim's section, for links within the page."""
+    return "claim-" + "".join(char if char.isalnum() and char.isascii() else "-" for char in str(claim_id))
+
+
+def _occasion(records: Sequence[Entry], *, run: Mapping[str, Any]) -> str:
+    claims = len(grouped(records, by="claim"))
+    models = len({record["model"]["id"] for record in records})
+    options = run.get("options") or {}
+    profile = f" Profile {code(options['profile'])}." if options.get("profile") else ""
+    commit = code(str(run["commit"])[:12]) if run.get("commit") else "no commit"
+    dirty = ", with uncommitted changes" if run.get("dirty") else ""
+    text = (
+        f"{plural(claims, 'claim')} on {plural(models, 'checkpoint')}, {plural(len(records), 'record')}. "
+        f"Measured {inline(run.get('started', 'at an unknown time'))} at {commit}{dirty}.{profile}"
+    )
+    if run.get("interrupted"):
+        text = f"**This run was interrupted; what follows is what there was.** {text}"
+    return text
+
+
+def _what_holds(records: Sequence[Entry]) -> str:
+    inference = [record for record in records if record["claim"]["tier"] == "inference"]
+    lines = []
+    for members in grouped(inference, by="family").values():
+        by_verdict = {verdict: [r for r in members if verdict_of(r) == verdict] for verdict in VERDICTS}
+        held = len(by_verdict["supported"])
+        words = [f"{held} of {len(members)} supported"]
+        for verdict in VERDICTS[1:]:
+            names = sorted({str(record["claim"]["id"]) for record in by_verdict[verdict]})
+            if names:
+                links = [f"[{inline(name)}](#{anchor(name)})" for name in names]
+                words.append(f"{len(by_verdict[verdict])} {verdict} ({', '.join(links)})")
+        lines.append(f"- {code(family_label(members))}: {'; '.join(words)}")
+    return (
+        "**What holds** (tier inference):\n\n" + "\n".join(lines)
+        if lines
+        else "**No inference claim was part of this run.**"
+    )
+
+
+def _counts(records: Sequence[Entry]) -> str:
+    rows = []
+    for verdict in VERDICTS:
+        of_tier = [sum(verdict_of(r) == verdict and r["claim"]["tier"] == tier for r in records) for tier in TIERS]
+        rows.append([f"{SYMBOLS[verdict]} {verdict}", *(str(count) for count in of_tier)])
+    return table(["verdict", *TIERS], rows=rows, numeric=(1, 2, 3))
+
+
+def _expected_false(records: Sequence[Entry]) -> str:
+    sampled = [r for r in records if r["claim"]["tier"] == "inference" and r["claim"]["units"] is not None]
+    m = sum(verdict_of(record) != "not run" for record in sampled)
+    return (
+        f"**How sure.** M = {m} inference verdicts rest on samples. Each was decided at a one-sided error of 0.025; "
+        f"were every true effect exactly at its threshold, 0.025 M = {number(0.025 * m)} of them would be expected to "
+        "be supported falsely. Claims about weights alone sample nothing and are not counted in M."
+    )
+
+
+def _matrix(records: Sequence[Entry], *, tier: str) -> str:
+    of_tier = [record for record in records if record["claim"]["tier"] == tier]
+    if not of_tier:
+        return ""
+    families = grouped(of_tier, by="family")
+    columns = ["claim (unit of the effect; SESOI)", *(code(family_label(members)) for members in families.values())]
+    rows = []
+    for claim_id, of_claim in grouped(of_tier, by="claim").items():
+        cells = grouped(of_claim, by="family")
+        claim = of_claim[0]["claim"]
+        name = (
+            f"[{inline(claim_id)}](#{anchor(claim_id)}) ({inline(claim['metric']['unit'])}; {number(claim['sesoi'])})"
+        )
+        rows.append([name, *(_cell(cells.get(family, ())) for family in families)])
+    named = {
+        str(record["model"]["id"]): str(record["model"]["note"]) for record in of_tier if record["model"].get("note")
+    }
+    notes = [f"{code(model)}: {inline(note)}" for model, note in sorted(named.items())]
+    legend = "<br>".join(notes)
+    return "\n\n".join(
+        part for part in (f"### {tier.capitalize()}: {_TIER_WORDS[tier]}", table(columns, rows=rows), legend) if part
+    )
+
+
+def _cell(members: Sequence[Entry]) -> str:
+    if not members:
+        return ""
+    mark = "" if all(as_registered(record) for record in members) else "**not as registered:** "
+    effect = family_effect(members)
+    return f"{mark}{verdict_counts(members)}" + (f"<br>{effect}" if effect else "")
+
+
+def _other_seeds(records: Sequence[Entry]) -> str:
+    lines = []
+    for claim_id, of_claim in grouped(records, by="claim").items():
+        for model in sorted({str(record["model"]["id"]) for record in of_claim}):
+            verdicts = [verdict_of(record) for record in of_claim if record["model"]["id"] == model]
+            if len(verdicts) > 1:
+                held = verdicts.count("supported")
+                lines.append(f"- {inline(claim_id)} on {code(model)}: {held} of {len(verdicts)} supported")
+    return "**Drawn again with other data seeds** (the first one counts above):\n\n" + "\n".join(lines) if lines else ""
+
+
+def _surprises(records: Sequence[Entry]) -> str:
+    lines = [
+        f"- [{inline(r['claim']['id'])}](#{anchor(r['claim']['id'])}) on {code(model_label(r))}: {verdict_of(r)}, "
+        f"registered {inline(r['expectation']['verdict'])}. {sentence(reason_of(r))}"
+        for r in records
+        if not as_registered(r)
+    ]
+    return "**Verdicts that are not the registered ones:**\n\n" + "\n".join(lines) if lines else ""
+
+
+def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
+    inference = [record for record in records if record["claim"]["tier"] == "inference"]
+    if not inference:
+        return ""
+    sizes = sorted({len((r.get("units") or {}).get("ids") or ()) for r in inference} - {0})
+    units = f"n = {listing([str(size) for size in sizes], last='or')} units a record; " if sizes else ""
+    caption = (
+        "every inference claim on every model: the effect nearest to failing among the controls of each record, as a "
+        f"multiple of the claim's SESOI (1 is the threshold); {units}ticks: the other controls; one mark per training "
+        "seed; diamonds: weights alone, nothing sampled"
+    )
+    return files.show("summary-forest", draw=lambda: summary_forest(inference), caption=caption)
+
+
+def _how_to_read() -> str:
+    signs = ", ".join(f"{SYMBOLS[verdict]} {verdict}" for verdict in VERDICTS)
+    return (
+        f"**How to read this.** {signs}. An effect is the mean of subject minus control in the unit of the metric, "
+        "with its two-sided 95 % interval; cells show the effect nearest to failing, or the range over training seeds. "
+        "SESOI is the smallest effect of interest, fixed with the rest of the declaration before measuring. A claim is "
+        "supported only if it beats every control by its threshold after correction for several components. "
+        "“Inconclusive” is not “absent”: it says that the interval could not decide."
+    )

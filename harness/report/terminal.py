@@ -1,0 +1,184 @@
+"""Evidence in a terminal: plain words, no colour needed, readable at 80 columns and in a pipe."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from harness.report.families import family_effect
+from harness.report.reading import (
+    Entry,
+    as_registered,
+    effect_of,
+    grouped,
+    model_label,
+    outcomes_of,
+    reason_of,
+    to_float,
+    verdict_of,
+)
+from harness.report.text import effect_text, number, p_value, plain
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+
+def summary_table(records: Sequence[Entry]) -> Table:
+    """One block per claim, one row per record: model, verdict, the effect nearest to failing in the claim's unit."""
+    from rich import box
+
+    table = _table(box=box.SIMPLE_HEAD)
+    for name, ratio in (("claim, model", 5), ("verdict", 4), ("effect (unit; SESOI)", 5)):
+        table.add_column(name, overflow="fold", ratio=ratio)
+    for claim_id, members in grouped(records, by="claim").items():
+        claim = members[0]["claim"]
+        tier = "" if claim["tier"] == "inference" else f"({claim['tier']})"
+        _add(table, claim_id, tier, f"({claim['metric']['unit']}; {number(claim['sesoi'])})")
+        for record in members:
+            marks = [] if as_registered(record) else [f"(registered: {record['expectation']['verdict']})"]
+            marks += ["(exploratory)"] if record.get("exploratory") else []
+            _add(
+                table,
+                f"  {plain(model_label(record))}",
+                " ".join([verdict_of(record), *marks]),
+                family_effect([record]),
+            )
+    return table
+
+
+def record_panel(record: Entry) -> RenderableType:
+    """Everything that a reader of a failing test wants to see, as something that rich prints."""
+    from rich.console import Group
+
+    return Group(_body(record), _line(f"  {plain(record['command'])}"))
+
+
+def summary_text(records: Sequence[Entry], *, width: int | None = None) -> str:
+    """`summary_table` as plain text, as wide as the terminal, 80 columns in a pipe."""
+    return _text(summary_table(records), width=width)
+
+
+def record_text(record: Entry, *, width: int | None = None) -> str:
+    """`record_panel` as plain text, as wide as the terminal, 80 columns in a pipe; the command is never wrapped."""
+    return f"{_text(_body(record), width=width)}\n  {plain(record['command'])}"
+
+
+def _body(record: Entry) -> RenderableType:
+    from rich.console import Group
+
+    claim = record["claim"]
+    parts: list[RenderableType] = [
+        _line(f"{claim['id']} on {model_label(record)}", style="bold"),
+        _line(claim["statement"]),
+        _facts(record),
+    ]
+    if outcomes_of(record):
+        parts += [_line(""), _outcomes(record)]
+    return Group(*parts, _line(""), _line("Reproduce:"))
+
+
+def _text(shown: RenderableType, *, width: int | None) -> str:
+    from rich.console import Console
+
+    columns = width or shutil.get_terminal_size((80, 24)).columns
+    out = io.StringIO()
+    Console(
+        file=out, width=columns, color_system=None, highlight=False, markup=False, emoji=False, legacy_windows=False
+    ).print(shown)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n")
+
+
+def _facts(record: Entry) -> Table:
+    claim, unit = record["claim"], record["claim"]["metric"]["unit"]
+    sign = 1.0 if claim["alternative"] == "greater" else -1.0
+    rows = [("verdict", verdict_of(record)), ("because", reason_of(record))]
+    if record.get("expectation"):
+        rows.append(("registered", _registered(record)))
+    rows.append(("exploratory", "yes: shown, never a verdict") if record.get("exploratory") else ("", ""))
+    if (record.get("not_run") or {}).get("remedy"):
+        rows.append(("to run it", record["not_run"]["remedy"]))
+    subject = record.get("subject")
+    rows.append(("subject", " ".join(map(str, subject["components"])) if subject else ""))
+    rows.append(("effect", f"{family_effect([record])} {unit}" if family_effect([record]) else ""))
+    rows.append(
+        ("SESOI", f"{number(sign * to_float(claim['sesoi']))} {unit} ({claim['alternative']}): {claim['sesoi_reason']}")
+    )
+    rows += [
+        ("exact", _exact(record)),
+        ("paper", f"{claim['paper']}, tier {claim['tier']}, version {claim['version']}"),
+    ]
+    for one in record.get("preconditions") or ():
+        held = "holds" if one["holds"] else "FAILS"
+        rows.append(("needs", f"{one['name']}: {number(one['value'])}, at least {number(one['at_least'])}: {held}"))
+    rows += [("note", note) for note in record.get("notes") or ()]
+    grid = _table(box=None, header=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold", ratio=1)
+    for name, text in rows:
+        if plain(text):
+            _add(grid, name, text)
+    return grid
+
+
+def _registered(record: Entry) -> str:
+    expected = record["expectation"]
+    differs = "" if as_registered(record) else ": NOT what was found"
+    reason = f" ({expected['reason']})" if expected.get("reason") else ""
+    return f"{expected['verdict']}{reason}{differs}"
+
+
+def _exact(record: Entry) -> str:
+    exact = record.get("exact")
+    if not exact:
+        return ""
+    place = f"rank {exact['rank']} of {exact['of']}" if exact.get("of") else ""
+    return f"{number(exact['value'])}; {place}; 95th percentile of the population {number(exact.get('percentile95'))}"
+
+
+def _outcomes(record: Entry) -> Table:
+    from rich import box
+
+    table = _table(box=box.SIMPLE_HEAD)
+    for name, ratio in (("component", 3), ("against", 6), ("effect [95 % interval]", 6), ("must be", 4), ("p", 3)):
+        table.add_column(name, overflow="fold", ratio=ratio)
+    table.add_column("holds", no_wrap=True)
+    for one in outcomes_of(record):
+        bound = f"{'above' if one['alternative'] == 'greater' else 'below'} {number(one['threshold'])}"
+        if one["rule"] == "equivalence":
+            bound = f"within [{number(one['threshold'])}, {number(one['upper'])}]"
+        effect = effect_of(one)
+        _add(
+            table,
+            one["component"],
+            one["control"],
+            effect_text(effect),
+            bound,
+            p_value(one.get("p")),
+            "yes" if effect.holds else "NO",
+        )
+    return table
+
+
+def _table(*, box: object, header: bool = True) -> Table:
+    from rich.table import Table
+
+    return Table(box=box, show_header=header, expand=True, pad_edge=False, padding=(0, 1))  # type: ignore[arg-type]
+
+
+def _add(table: Table, *cells: object) -> None:
+    table.add_row(*_lines(cells))
+
+
+def _lines(cells: Iterable[object]) -> list[RenderableType]:
+    return [_line(cell) for cell in cells]
+
+
+def _line(text: object, *, style: str = "") -> RenderableType:
+    # Text, never a str: square brackets of a model's name must not be read as rich markup.
+    from rich.text import Text
+
+    indent = "  " if str(text).startswith("  ") else ""
+    return Text(indent + plain(text), style=style)

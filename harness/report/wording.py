@@ -1,0 +1,138 @@
+"""Sentences made from a declaration: what was done, what would have refuted it, how far it reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.report.reading import Entry, outcomes_of, to_float, training_seed
+from harness.report.text import code, inline, listing, number, plural, sentence
+
+_METHODS = {
+    "bca": "BCa bootstrap over clusters",
+    "bootstrap-t": "bootstrap-t over clusters",
+    "clopper-pearson": "Clopper-Pearson at the effective sample size",
+}
+
+
+def statement(claim: Entry) -> str:
+    """The claim in the paper's own sentence."""
+    return inline(claim["statement"])
+
+
+def paper(claim: Entry, papers: Mapping[str, Entry]) -> str:
+    """Authors, year, title and link of the paper; its key alone where it is not in the list."""
+    entry = papers.get(str(claim["paper"]))
+    if not entry:
+        return code(claim["paper"])
+    authors = entry.get("authors", "")
+    named = _authors(authors) if isinstance(authors, list | tuple) else str(authors)
+    title = inline(entry.get("title", claim["paper"]))
+    link = _link(entry)
+    shown = f"[{title}](<{link}>)" if link else title
+    return ", ".join(part for part in (inline(named), inline(entry.get("year", "")), shown) if part)
+
+
+def threshold(claim: Entry) -> str:
+    """The smallest effect of interest with its direction: `at least 0.2 nats`."""
+    direction = "at least" if claim["alternative"] == "greater" else "at most"
+    sign = 1.0 if claim["alternative"] == "greater" else -1.0
+    return f"{direction} {number(sign * to_float(claim['sesoi']))} {inline(claim['metric']['unit'])}"
+
+
+def method(record: Entry) -> str:
+    """What was measured, how often, and how its interval was made, in a few sentences."""
+    claim, metric = record["claim"], record["claim"]["metric"]
+    name, unit = inline(metric["name"]), inline(metric["unit"])
+    if claim["units"] is None:
+        return (
+            f"The weights alone, everything enumerated: one number, {name} ({unit}), ranked among the other "
+            "components. Nothing is sampled, so there is no interval."
+        )
+    of = inline(claim["units"].get("of", "unit"))
+    methods = sorted({_METHODS.get(str(one["method"]), str(one["method"])) for one in outcomes_of(record)})
+    made = f" (two-sided 95 %, {inline(listing(methods))})" if methods else ""
+    return (
+        f"One value per {of}: {name}, in {unit}. The effect is the mean over {of}s of the subject's value minus the "
+        f"control's value on the same {of}; its interval{made} resamples clusters of {of}s, never heads or tokens."
+    )
+
+
+def refuting(claim: Entry) -> str:
+    """What would have refuted the claim: generated from the declaration, so it was fixed before measuring."""
+    unit, sesoi = inline(claim["metric"]["unit"]), number(claim["sesoi"])
+    greater = claim["alternative"] == "greater"
+    if claim["units"] is None:
+        side, place = ("below", "the population's 95th") if greater else ("above", "the population's 5th")
+        return (
+            f"A number {side} {place} percentile. Beyond that percentile but by less than {sesoi} {unit}, or outside "
+            "the first twentieth of the population, it would have been “too small”."
+        )
+    controls = [f"“{inline(control['name'])}”" for control in claim["controls"]]
+    bound, side, edge = ("upper", "below", sesoi) if greater else ("lower", "above", f"-{sesoi}")
+    sentences = [
+        f"An effect against {listing(controls, last='or')} whose {bound} bound (one-sided error {_level(claim)}) "
+        f"lies {side} "
+        f"{edge} {unit}: one such control is enough.",
+        f"Were every interval beyond 0 and one of them short of {edge} {unit}, the verdict would be “too small”.",
+    ]
+    sentences += [_margin_sentence(margin) for margin in claim.get("margins", ())]
+    return " ".join(sentences)
+
+
+def rival(claim: Entry) -> str:
+    """The nearest rival explanation and the control that would expose it."""
+    exposed = str(claim["exposed_by"])
+    return f"{sentence(claim['rival'])} It would be exposed by: {sentence(exposed)}"
+
+
+def reach(record: Entry) -> str:
+    """The population that one record speaks about; one checkpoint is never called "models"."""
+    seed = training_seed(record)
+    checkpoint = f"this one checkpoint (training seed {seed})" if seed is not None else "this one checkpoint"
+    if record["claim"]["units"] is None:
+        return f"The weights of {checkpoint}."
+    return f"Prompts of this generator, {checkpoint}, these settings; nothing wider."
+
+
+def sample_size(record: Entry) -> str:
+    """`64 sequences in 64 clusters`, from what was judged."""
+    claim = record["claim"]
+    if claim["units"] is None:
+        return "nothing sampled"
+    of = inline(claim["units"].get("of", "unit"))
+    units = record.get("units") or {}
+    ids, clusters = units.get("ids") or (), units.get("clusters") or ()
+    count = len(ids) or (record.get("prompts") or {}).get("n") or (record.get("options") or {}).get("n_units") or 0
+    resampled = len(set(clusters)) or (record.get("prompts") or {}).get("clusters") or 0
+    return plural(int(count), of) + (f" in {plural(int(resampled), 'cluster')}" if resampled else "")
+
+
+def _authors(authors: Sequence[object]) -> str:
+    names = [str(author) for author in authors]
+    return listing(names) if len(names) <= 3 else f"{names[0]} et al."
+
+
+def _level(claim: Entry) -> str:
+    controls = len(claim["controls"])
+    alpha = number(to_float(claim.get("alpha", 0.025)))
+    return alpha if controls < 2 else f"{alpha}/{controls} before the correction for several components"
+
+
+def _margin_sentence(margin: Entry) -> str:
+    unit = inline(margin["unit"])
+    low, high = margin.get("at_least"), margin["at_most"]
+    span = f"above {number(high)} {unit}" if low is None else f"outside [{number(low)}, {number(high)}] {unit}"
+    return f"So would “{inline(margin['name'])}”, had its whole interval lain {span}."
+
+
+def _link(entry: Entry) -> str:
+    for key in ("url", "link"):
+        value = str(entry.get(key, ""))
+        if value.startswith(("https://", "http://")):
+            return (
+                value.replace("<", "%3C").replace(">", "%3E").replace("|", "%7C").replace(" ", "%20").replace("\n", "")
+            )
+    for key, base in (("arxiv", "https://arxiv.org/abs/"), ("doi", "https://doi.org/")):
+        if entry.get(key):
+            return base + inline(entry[key]).replace("\\", "")
+    return ""

@@ -1,0 +1,129 @@
+"""How many clusters decide: before measuring, for power; after an inconclusive result, for a narrow enough interval.
+
+Both use the spread between clusters and the t distribution of their mean. Neither uses the observed effect: a number
+of units computed from it is post-hoc power and ranges over two orders of magnitude (review, finding 7).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.declaration import ALPHA
+from harness.errors import StatisticsError
+from harness.stats.arguments import finite_number, probability
+from harness.stats.student import t_quantile
+
+MOST_CLUSTERS = 10_000_000
+
+
+@dataclass(frozen=True)
+class ClustersNeeded:
+    """Clusters at which the half-width is reached, with the 80 % interval that the SD's own uncertainty gives."""
+
+    clusters: int
+    low: int
+    high: int
+
+
+def clusters_for_power(
+    sd: float,
+    *,
+    sesoi: float,
+    effect: float | None = None,
+    alpha: float = ALPHA,
+    power: float = 0.8,
+    controls: int = 1,
+) -> int:
+    """The fewest clusters with which the claim is supported at this power.
+
+    Exact: 1 - beta = P(T' > t) for the noncentral t with n - 1 degrees of freedom and noncentrality
+    (effect - sesoi) sqrt(n) / sd, raised to the number of controls, which all must be beaten and are taken as
+    independent (correlated controls need fewer).
+
+    Args:
+        sd: standard deviation of the effect between clusters, from the discovery split.
+        sesoi: the threshold that must be exceeded.
+        effect: the true effect; twice the SESOI unless given.
+        alpha: one-sided error.
+        power: of the claim as a whole.
+        controls: how many controls must be beaten.
+
+    Raises:
+        StatisticsError: the effect does not exceed the SESOI, or an argument is out of range.
+    """
+    finite_number(sd, what="sd", positive=True)
+    finite_number(sesoi, what="sesoi", positive=True)
+    true = 2 * sesoi if effect is None else finite_number(effect, what="effect")
+    probability(alpha, what="alpha")
+    probability(power, what="power")
+    if true <= sesoi:
+        raise StatisticsError(f"effect {true} does not exceed the SESOI {sesoi}; no number of clusters gives power")
+    if controls < 1:
+        raise StatisticsError(f"controls is {controls}; at least one must be beaten")
+    return _fewest(lambda number: _power(number, shift=(true - sesoi) / sd, alpha=alpha) ** controls >= power)
+
+
+def clusters_for_half_width(sd: float, *, half_width: float, clusters: int, alpha: float = ALPHA) -> ClustersNeeded:
+    """The fewest clusters at which a t interval's half-width, t_{n-1} sd / sqrt(n), is at most `half_width`.
+
+    Args:
+        sd: standard deviation between clusters.
+        half_width: to be reached.
+        clusters: how many clusters the sd was estimated from; sd sqrt(df / chi2) gives its 80 % interval.
+        alpha: one-sided error.
+
+    Raises:
+        StatisticsError: an argument is out of range.
+    """
+    from scipy.special import chdtri
+
+    finite_number(sd, what="sd", positive=True)
+    finite_number(half_width, what="half_width", positive=True)
+    probability(alpha, what="alpha")
+    if clusters < 2:
+        raise StatisticsError(f"a standard deviation between {clusters} clusters is not defined; measure at least 2")
+    freedom = clusters - 1
+    # chdtri inverts the upper tail: chdtri(df, 0.1) is the 90th percentile, which gives the smaller sd
+    least, most = (sd * math.sqrt(freedom / float(chdtri(freedom, tail))) for tail in (0.1, 0.9))
+
+    def needed(spread: float) -> int:
+        return _fewest(lambda number: half_width_of(spread, clusters=number, alpha=alpha) <= half_width)
+
+    return ClustersNeeded(clusters=needed(sd), low=needed(least), high=needed(most))
+
+
+def half_width_of(sd: float, *, clusters: int, alpha: float = ALPHA) -> float:
+    """The half-width of the t interval of a mean over clusters."""
+    return t_quantile(1 - alpha, freedom=clusters - 1) * sd / math.sqrt(clusters)
+
+
+def sd_from_half_width(half_width: float, *, clusters: int, alpha: float = ALPHA) -> float:
+    """The standard deviation between clusters whose t interval would have this half-width.
+
+    For a bootstrap or binomial interval this is the *equivalent* SD: it carries that interval's width to another
+    number of clusters by the square-root law.
+    """
+    return half_width * math.sqrt(clusters) / t_quantile(1 - alpha, freedom=clusters - 1)
+
+
+def _power(clusters: int, *, shift: float, alpha: float) -> float:
+    from scipy.special import nctdtr
+
+    critical = t_quantile(1 - alpha, freedom=clusters - 1)
+    return 1 - float(nctdtr(clusters - 1, shift * math.sqrt(clusters), critical))
+
+
+def _fewest(enough: Callable[[int], bool]) -> int:
+    """The smallest number of clusters, from 2, that is enough: doubled until it is, then halved into."""
+    high = 2
+    while not enough(high):
+        high *= 2
+        if high > MOST_CLUSTERS:
+            raise StatisticsError(f"more than {MOST_CLUSTERS:,} clusters would be needed; nobody can measure that")
+    low = max(1, high // 2)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high

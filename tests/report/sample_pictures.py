@@ -1,0 +1,64 @@
+"""One synthetic picture of every kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def pictures() -> list[dict[str, Any]]:
+    """One picture of every kind."""
+    rng = np.random.default_rng(0)
+    matrix = np.tril(rng.random((9, 9)))
+    doses = [0.25, 0.5, 0.75, 1.0]
+    return [
+        {
+            "kind": "head_map",
+            "name": "prefix matching",
+            "caption": "Every head's score",
+            "values": rng.random((30, 9)).tolist(),
+            "unit": "attention probability",
+            "marked": ["17.4", "18.6"],
+        },
+        {
+            "kind": "pattern",
+            "name": "attention of 18.6",
+            "caption": "One sequence",
+            "matrix": (matrix / matrix.sum(1, keepdims=True)).tolist(),
+            "tokens": [" the", "\n", "|", "<b>", "$x$", "`", " cat", " sat", "."],
+            "head": "18.6",
+        },
+        {
+            "kind": "curve",
+            "name": "dose",
+            "caption": "Loss against dose",
+            "x": doses,
+            "y": [0.3, 0.7, 1.2, 1.4],
+            "low": [0.2, 0.6, 1.0, 1.2],
+            "high": [0.4, 0.8, 1.4, 1.6],
+            "xlabel": "dose (share of the direction)",
+            "ylabel": "cost (nats)",
+            "baseline": 0.0,
+        },
+        {
+            "kind": "distribution",
+            "name": "subject and controls",
+            "caption": "Every sequence",
+            "treated": rng.normal(0.7, 0.1, 24).tolist(),
+            "control": [rng.normal(0.1, 0.1, 24).tolist()],
+            "labels": ["18.6", "shuffled second half"],
+            "unit": "attention probability",
+        },
+        {
+            "kind": "bars",
+            "name": "shares",
+            "caption": "Shares of the joint effect",
+            "labels": ["17.4", "18.6"],
+            "values": [0.3, 0.6],
+            "low": [0.2, 0.5],
+            "high": [0.4, 0.7],
+            "unit": "share of the joint effect",
+            "threshold": 0.0,
+        },
+    ]

@@ -1,0 +1,186 @@
+"""Every kind of figure: drawn, legible, refused where its data are wrong, the same bytes each time."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.errors import StoreError
+from harness.report import figures
+from harness.report.figures.style import label, thinned, token_label
+from harness.report.reading import Effect
+from tests.report.sample_pictures import pictures
+from tests.report.sample_records import exact_record, not_run, record
+
+Figures = dict[str, Callable[[int], Any]]
+
+
+def rows(count: int) -> list[figures.ForestRow]:
+    """Rows with finite and infinite intervals, some of which hold."""
+    made = []
+    for place in range(count):
+        low = -math.inf if place % 7 == 3 else 0.1 * (place % 5)
+        effect = Effect(0.5, low, 0.9, 0.2, math.inf, low > 0.2, "1.0", "control")
+        made.append(figures.ForestRow(f"1.{place}: a control with rather a long name", (effect,), "0.5 [0.1, 0.9]"))
+    return made
+
+
+SIZED: Figures = {
+    "forest": lambda n: figures.draw_forest(rows(n), xlabel="effect (nats)"),
+    "bars": lambda n: figures.bars([f"head {i}.{i}" for i in range(n)], np.ones(n), unit="nats"),
+    "head_map": lambda n: figures.head_map(np.eye(n), unit="nats"),
+    "pattern": lambda n: figures.pattern(np.eye(n), tokens=[f" token{i}" for i in range(n)], head="1.0"),
+}
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+@pytest.mark.parametrize("kind", SIZED)
+def test_tick_labels_do_not_overlap(kind: str, count: int) -> None:
+    figure = SIZED[kind](count)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for ticks, ends in ((axes.get_yticklabels(), ("y0", "y1")), (axes.get_xticklabels(), ("x0", "x1"))):
+        boxes = [tick.get_window_extent() for tick in ticks if tick.get_text()]
+        spans = sorted((getattr(box, ends[0]), getattr(box, ends[1])) for box in boxes)
+        assert all(before[1] <= after[0] + 1 for before, after in pairwise(spans))
+
+
+@pytest.mark.parametrize("kind", SIZED)
+def test_nothing_lies_outside_the_picture(kind: str) -> None:
+    figure = SIZED[kind](5)
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert box.x0 >= -0.01
+    assert box.y0 >= -0.01
+    assert box.x1 <= width + 0.01
+    assert box.y1 <= height + 0.01
+
+
+@pytest.mark.parametrize("picture", pictures(), ids=lambda picture: picture["kind"])
+def test_every_kind_of_stored_picture_is_drawn_with_units_on_its_axes(picture: dict[str, Any]) -> None:
+    figure = figures.draw(picture)
+    words = " ".join([axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes])
+    unit = picture.get("unit") or picture.get("ylabel") or "attention probability"
+    assert unit in words
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_a_figure_is_the_same_bytes_every_time(tmp_path: Path, suffix: str) -> None:
+    first = figures.save(figures.forest([record()]), tmp_path / f"a{suffix}").read_bytes()
+    again = figures.save(figures.forest([record()]), tmp_path / f"b{suffix}").read_bytes()
+    assert first == again
+    assert b"matplotlib" not in first.lower() or suffix == ".svg"
+
+
+def test_a_users_matplotlib_settings_change_no_byte_and_are_left_alone(tmp_path: Path) -> None:
+    import matplotlib as mpl
+
+    plain = figures.save(figures.forest([record()]), tmp_path / "a.png").read_bytes()
+    with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "savefig.dpi": 30}):
+        styled = figures.save(figures.forest([record()]), tmp_path / "b.png").read_bytes()
+        assert mpl.rcParams["font.size"] == 20
+    assert plain == styled
+
+
+def test_forty_rows_stay_below_eighty_kilobytes(tmp_path: Path) -> None:
+    path = figures.save(SIZED["forest"](40), tmp_path / "forest.png")
+    assert path.stat().st_size < 80_000
+
+
+def test_drawing_never_imports_pyplot() -> None:
+    script = (
+        "import sys; from harness.report import figures; assert 'matplotlib' not in sys.modules;"
+        "figures.bars(['a'], [1.0], unit='nats'); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_a_filled_mark_holds_and_a_hollow_one_does_not() -> None:
+    made = [Effect(0.5, 0.4, 0.6, 0.2, math.inf, holds=holds, component="1.0", control="x") for holds in (True, False)]
+    figure = figures.draw_forest([figures.ForestRow("a", (effect,)) for effect in made], xlabel="nats")
+    faces = [line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert faces[1] == "white"
+    assert faces[0] != "white"
+
+
+def test_an_infinite_interval_ends_in_an_arrow_at_the_edge() -> None:
+    effect = Effect(0.5, -math.inf, math.inf, 0.2, math.inf, holds=False, component="1.0", control="x")
+    axes = figures.draw_forest([figures.ForestRow("a", (effect,))], xlabel="nats").axes[0]
+    arrows = {line.get_marker(): line.get_xdata()[0] for line in axes.lines if line.get_marker() in ("<", ">")}
+    assert arrows == {"<": axes.get_xlim()[0], ">": axes.get_xlim()[1]}
+
+
+def test_the_forest_of_a_record_has_a_row_for_each_control_and_the_exact_claim_a_diamond() -> None:
+    axes = figures.forest([record(heads=2)]).axes[0]
+    assert len(axes.get_yticklabels()) == 1 + 2 * 3  # a heading, two heads, three controls each
+    assert any(line.get_marker() == "D" for line in figures.forest([exact_record()]).axes[0].lines)
+
+
+def test_text_that_looks_like_mathematics_or_has_no_glyph_is_drawn_as_text() -> None:
+    figure = figures.head_map([[0.1, 0.2]], unit="$x_{", title="中 \x00 $a^b$ \\frac")
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_title(loc="left") == "U+4E2D $a^b$ \\frac"
+
+
+def test_heads_that_were_not_measured_are_hatched_not_zero() -> None:
+    figure = figures.head_map([[0.1, None], [0.3, 0.4]], unit="nats")
+    image = figure.axes[0].images[0]
+    assert bool(image.get_array().mask[0, 1])
+    assert figure.axes[0].patch.get_hatch()
+
+
+def test_labels_are_shortened_in_the_middle_and_tokens_show_their_spaces() -> None:
+    assert label("abcdefghij", length=7) == "abcd…ij"
+    assert token_label(" the") == "·the"
+    assert token_label("\n") == "↵"
+
+
+@pytest.mark.parametrize(("count", "step"), [(1, 1), (24, 1), (25, 2), (49, 5), (1000, 50)])
+def test_labels_are_thinned_in_round_steps(count: int, step: int) -> None:
+    assert thinned(count, at_most=24)[:2] == list(range(0, count, step))[:2]
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        ({"kind": "headmap", "name": "x"}, "Did you mean 'head_map'"),
+        ({"kind": "head_map", "name": "x", "unit": "nats"}, "has no 'values'"),
+        ({"kind": "head_map", "name": "x", "unit": "nats", "values": []}, "not empty"),
+        ({"kind": "head_map", "name": "x", "unit": "nats", "values": [[1.0], [1.0, 2.0]]}, "not a rectangular array"),
+        ({"kind": "head_map", "name": "x", "unit": "nats", "values": [[None]]}, "expected finite numbers"),
+        ({"kind": "head_map", "name": "x", "unit": "nats", "values": [[1.0]], "marked": ["7.1"]}, "marked head '7.1'"),
+        ({"kind": "pattern", "name": "x", "matrix": [[1.0]], "tokens": ["a", "b"], "head": "1.0"}, "for 2 tokens"),
+        ({"kind": "curve", "name": "x", "x": [1], "y": [1, 2], "xlabel": "", "ylabel": ""}, "lengths differ"),
+        ({"kind": "distribution", "name": "x", "treated": [], "control": [[1.0]], "unit": "nats"}, "not empty"),
+        (
+            {"kind": "distribution", "name": "x", "treated": [1], "control": [[1]], "labels": ["a"], "unit": "u"},
+            "1 labels for 2 groups",
+        ),
+        ({"kind": "bars", "name": "x", "labels": ["a"], "values": [1.0, 2.0], "unit": "nats"}, "1 labels for 2 values"),
+        ({"kind": "bars", "name": "x", "labels": ["a"], "values": [math.inf], "unit": "nats"}, "finite"),
+    ],
+)
+def test_wrong_data_are_refused_by_name(picture: dict[str, Any], message: str) -> None:
+    with pytest.raises(StoreError, match=message.replace("(", r"\(")):
+        figures.draw(picture)
+
+
+def test_a_forest_of_nothing_or_of_two_units_is_refused() -> None:
+    with pytest.raises(StoreError, match="at least one measured effect"):
+        figures.forest([not_run()])
+    with pytest.raises(StoreError, match="one forest per unit"):
+        figures.forest([record(), exact_record()])
+
+
+def test_only_png_and_svg_are_written(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"\.png or \.svg"):
+        figures.save(figures.bars(["a"], [1.0], unit="nats"), tmp_path / "a.pdf")

@@ -1,0 +1,289 @@
+"""The Markdown report as a reader gets it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import StoreError
+from harness.report import write_report
+from harness.report.families import family_label, verdict_counts
+from harness.report.figure_files import claim_forest, summary_forest
+from tests.report.sample_pictures import pictures
+from tests.report.sample_records import (
+    PAPERS,
+    RUN,
+    claim,
+    exact_record,
+    judgement,
+    not_run,
+    outcome,
+    record,
+)
+from tests.report.test_text import HOSTILE, MARKDOWN
+
+
+def small() -> list[dict[str, Any]]:
+    """Every verdict, tier and kind of claim, few figures."""
+    seeds = [record(f"induction-2l@{seed}", pictures=pictures()[:1]) for seed in range(3)]
+    others = [
+        record("smollm2-135m-q4", claim=claim(f"induction.{verdict.replace(' ', '-')}"), verdict=verdict)
+        for verdict in ("too small", "refuted", "inconclusive", "invalid")
+    ]
+    tiers = [record(claim=claim(f"induction.{tier}", tier=tier)) for tier in ("reliability", "replication")]
+    return [*seeds, not_run(), *others, *tiers, exact_record(), record("smollm2-135m-q4", heads=1, exploratory=True)]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    names = {small()[0]["content_hash"]: "first__record.json"}
+    return write_report(
+        small(), out=tmp_path_factory.mktemp("report"), run=RUN, papers=PAPERS, file_names=names, command_prefix="env "
+    )
+
+
+@pytest.fixture(scope="module")
+def text(report: Path) -> str:
+    return report.read_text(encoding="utf-8")
+
+
+def section_of(text: str, *, claim_id: str) -> str:
+    """The section of one claim."""
+    return text.split(f"### {claim_id}\n")[1].split("\n<a id=")[0]
+
+
+def test_every_linked_figure_is_there_and_every_figure_is_linked(report: Path, text: str) -> None:
+    linked = set(re.findall(r"\]\((figures/[^)]+)\)", text))
+    assert linked == {f"figures/{path.name}" for path in (report.parent / "figures").iterdir()}
+    assert len(linked) >= 10
+
+
+def test_every_link_within_the_page_has_its_target(text: str) -> None:
+    targets = set(re.findall(r'<a id="([^"]+)">', text))
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) == targets
+
+
+def test_all_six_verdicts_are_counted_and_shown_with_a_sign_and_a_word(text: str) -> None:
+    first_page = text.split("\n## ")[0]
+    for cell in ("✓ supported", "≈ too small", "✗ refuted", "? inconclusive", "! invalid", "□ not run"):
+        assert cell in first_page
+    # three seeds and the exact claim; one each; tiers in columns of their own
+    assert "| ✓ supported | 4 | 1 | 1 |" in first_page
+    assert "| □ not run | 1 | 0 | 0 |" in first_page
+
+
+def test_the_expected_number_of_false_supports_counts_sampled_inference_verdicts(text: str) -> None:
+    # three seeds and four other verdicts; not the exact claim, not the one that was not run, not exploratory: M = 7
+    assert "M = 7 inference verdicts" in text
+    assert "0.025 M = 0.175" in text
+
+
+def test_the_seeds_of_one_model_share_a_column_and_are_combined(text: str) -> None:
+    assert "✓ 3 of 3 supported" in text.split("\n## ")[0]
+    of_claim = section_of(text, claim_id="induction.prefix-matching")
+    assert "<code>induction-2l@0..2</code>: ✓ 3 of 3 supported" in of_claim
+    assert "Combined over 3 training seeds: 3 of 3 supported" in of_claim
+    assert of_claim.count("<details>") == of_claim.count("</details>") == 2
+
+
+def test_verdicts_other_than_the_registered_are_named_on_the_first_page(text: str) -> None:
+    first_page = text.split("\n## ")[0]
+    assert "**not as registered:** ✗ refuted" in first_page
+    assert "Verdicts that are not the registered ones" in first_page
+
+
+def test_a_section_holds_what_a_sceptic_asks(text: str) -> None:
+    of_claim = section_of(text, claim_id="induction.prefix-matching")
+    for asked in (
+        "> Induction heads attend to the token",
+        "Catherine Olsson et al., 2022, [In-context Learning and Induction Heads](<https://",
+        "**What would have refuted it:** An effect against “other heads” or “shuffled second half” whose upper bound",
+        "0.025/2",
+        "**Nearest rival:** A head that attends at a fixed offset. It would be exposed by: Shuffled second half.",
+        "at least 0.2 attention probability. A third of the published score.",
+        "24 sequences in 24 clusters",
+        "bootstrap-t over clusters",
+        "selected by prefix-matching score on the discovery split",
+        "| p | p adjusted | p against 0 | Hedges g | holds |",
+        "other heads: 95th percentile (1.7) (component)",
+        "1 of 14",
+        "**passenger**: the interval includes 0",
+        "the model predicts the second copy",
+        "Heads 1.0 and 1.1 share a key-value head.",
+        "this one checkpoint (training seed 0)",
+        "12.3 s, 16,384 token-forwards, peak memory 812 MiB",
+        "<code>first\\_\\_record.json</code>",
+        "```sh\nenv pytest claims/induction --model induction-2l@0",
+        "By length of the block",
+    ):
+        assert asked in of_claim or asked.replace("\\_", "_") in of_claim, asked
+
+
+def test_what_was_not_run_names_the_command_that_brings_it(text: str) -> None:
+    assert "To run it: <code>mechclaims models --fetch gpt2-small</code>" in text
+
+
+def test_the_note_of_a_model_stands_with_its_name(text: str) -> None:
+    assert "<code>smollm2-135m-q4</code>: weights dequantised from Q4\\_1" in text.replace("Q4_1", "Q4\\_1")
+
+
+def test_tiers_and_exploratory_records_stand_apart(text: str) -> None:
+    headings = re.findall(r"^## (\w+)", text, flags=re.MULTILINE)
+    assert headings == ["Inference", "Reliability", "Replication", "Exploratory", "Where"]
+    assert "1.0" in text.split("## Exploratory")[1]
+
+
+def test_exact_claims_have_rank_and_distance_and_no_interval(text: str) -> None:
+    of_claim = section_of(text, claim_id="induction.k-composition")
+    assert "| distance to it | 0.27 |" in of_claim
+    assert "[" not in of_claim.split("| model | verdict |")[1].split("![")[0]
+    assert "A number below the population's 95th percentile" in of_claim
+
+
+def test_the_report_is_the_same_bytes_whatever_the_order_of_records(tmp_path: Path) -> None:
+    records = [record(f"induction-2l@{seed}") for seed in range(2)] + [exact_record()]
+    first = write_report(records, out=tmp_path / "a", run=RUN)
+    again = write_report(records[::-1], out=tmp_path / "b", run=RUN)
+    assert first.read_bytes() == again.read_bytes()
+    figures = sorted(path.name for path in (tmp_path / "a/figures").iterdir())
+    assert figures == sorted(path.name for path in (tmp_path / "b/figures").iterdir())
+    for name in figures:
+        assert (tmp_path / "a/figures" / name).read_bytes() == (tmp_path / "b/figures" / name).read_bytes()
+
+
+def test_figures_of_the_last_report_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    write_report([record(), exact_record()], out=tmp_path, run=RUN)
+    (tmp_path / "figures/mine.png").write_bytes(b"")
+    write_report([exact_record()], out=tmp_path, run=RUN)
+    left = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert "mine.png" in left
+    assert not any(name.startswith("induction.prefix-matching") for name in left)
+
+
+def test_hostile_names_break_neither_tables_nor_html(tmp_path: Path) -> None:
+    hostile = " ".join(HOSTILE)
+    outcomes = [outcome(hostile, hostile, estimate=0.6), outcome("1.1", hostile, estimate=0.6)]
+    bad = record(
+        hostile,
+        claim=claim(statement=hostile, rival=hostile, sesoi_reason=hostile, paper=hostile, source=hostile),
+        judgement=judgement("supported", outcomes, reason=hostile),
+        notes=[hostile],
+        tables=[{"name": hostile, "columns": [hostile, "b"], "rows": [[hostile, True], [None, 1.5]]}],
+        pictures=[{"kind": hostile, "name": hostile, "caption": hostile}, {**pictures()[1], "name": hostile}],
+        command=hostile,
+        preconditions=[{"name": hostile, "value": 1.0, "at_least": 0.5, "holds": False}],
+    )
+    run = {**RUN, "versions": {hostile: hostile}}
+    path = write_report([bad, record()], out=tmp_path, run=run, papers={}, file_names={bad["content_hash"]: hostile})
+    tokens = MARKDOWN.parse(path.read_text(encoding="utf-8"))
+    html = [child.content for token in tokens for child in token.children or () if child.type == "html_inline"]
+    html += [token.content for token in tokens if token.type == "html_block"]
+    allowed = r'</?code>|<br>|<a id="claim-[a-z0-9-]+">|</a>'
+    assert all(re.fullmatch(allowed, tag) for tag in html)
+    links = [child for token in tokens for child in token.children or () if child.type == "link_open"]
+    assert all(str(link.attrs["href"]).startswith(("#claim-", "https://")) for link in links)
+    assert rows_are_as_wide_as_their_heads(tokens)
+
+
+def rows_are_as_wide_as_their_heads(tokens: list[Any]) -> bool:
+    """No cell of a table was split or swallowed."""
+    width, cells = 0, 0
+    for token in tokens:
+        if token.type == "tr_open":
+            cells = 0
+        cells += token.type in ("th_open", "td_open")
+        if token.type == "thead_close":
+            width = cells
+        if token.type == "tr_close" and width and cells not in (width, 0) and token.level > 1:
+            return False
+        if token.type == "table_close":
+            width = 0
+    return True
+
+
+def test_no_table_of_the_report_has_a_row_of_another_width(text: str) -> None:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert lines
+    assert rows_are_as_wide_as_their_heads(MARKDOWN.parse(text))
+
+
+def test_a_paper_link_that_is_no_web_address_is_not_linked(tmp_path: Path) -> None:
+    papers = {"olsson2022": {"title": "T", "authors": "A", "year": 2022, "url": "javascript:alert(1)"}}
+    assert "javascript" not in write_report([not_run()], out=tmp_path, run=RUN, papers=papers).read_text("utf-8")
+
+
+def test_an_interrupted_run_says_so_first(tmp_path: Path) -> None:
+    text = write_report([not_run()], out=tmp_path, run={**RUN, "interrupted": True}).read_text("utf-8")
+    assert "This run was interrupted" in text.split("\n\n")[1]
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_a_line_that_says_why(tmp_path: Path) -> None:
+    broken = record(pictures=[{"kind": "curve", "name": "dose", "caption": "c", "x": [1]}])
+    assert "No picture: picture 'dose' of kind 'curve' has no 'y'" in (
+        write_report([broken], out=tmp_path, run=RUN).read_text("utf-8")
+    )
+
+
+def test_other_data_seeds_are_counted_beside_the_first(tmp_path: Path) -> None:
+    records = [
+        record(verdict=verdict, heads=1, seeds={"data_seed": seed, "split": "confirmation"})
+        for seed, verdict in enumerate(("supported", "supported", "inconclusive"))
+    ]
+    text = write_report(records, out=tmp_path, run=RUN).read_text("utf-8")
+    assert "2 of 3 supported" in text
+    assert "M = 1 inference" in text
+
+
+def test_amended_claims_show_the_newest_declaration(tmp_path: Path) -> None:
+    records = [record(claim=claim(version=2, sesoi=0.3)), record("gpt2-small")]
+    text = write_report(records, out=tmp_path, run=RUN).read_text("utf-8")
+    assert "**Amended:** records of versions 1, 2" in text
+    assert "at least 0.3 attention probability" in text
+
+
+def test_an_effect_in_the_other_direction_is_drawn_to_the_right_in_the_summary() -> None:
+    outcomes = [outcome("1.0", "x", estimate=-0.5, threshold=-0.2, alternative="less", holds=True)]
+    less = record(claim=claim(alternative="less"), judgement=judgement("supported", outcomes))
+    marks = [line.get_xdata()[0] for line in summary_forest([less]).axes[0].lines if line.get_marker() == "o"]
+    assert marks == [pytest.approx(2.5)]  # -0.5 / -0.2
+
+
+def test_a_long_forest_falls_back_to_one_row_per_record() -> None:
+    records = [record(f"induction-2l@{seed}", heads=8) for seed in range(3)]  # 3 x (8 x 3 + 1) = 75 rows
+    assert len(claim_forest(records).axes[0].get_yticklabels()) == 3
+
+
+def test_labels_of_families() -> None:
+    seeds = [record(f"induction-2l@{seed}") for seed in (0, 2, 3)]
+    assert family_label(seeds) == "induction-2l@0,2,3"
+    assert family_label(seeds[:1]) == "induction-2l@0"
+    mixed = [record("a@0"), record("a@1", verdict="refuted")]
+    assert verdict_counts(mixed) == "✓ 1 of 2 supported, ✗ 1 of 2 refuted"
+
+
+def test_records_are_plain_json() -> None:
+    assert json.loads(json.dumps(small(), allow_nan=False)) == small()
+
+
+@pytest.mark.parametrize("formats", [("pdf",), ("svg",), ("png", "gif")])
+def test_unknown_formats_are_refused(tmp_path: Path, formats: tuple[str, ...]) -> None:
+    with pytest.raises(StoreError, match="'png' is needed"):
+        write_report([not_run()], out=tmp_path, run=RUN, formats=formats)
+
+
+def test_vector_figures_lie_beside_the_bitmaps(tmp_path: Path) -> None:
+    write_report([exact_record()], out=tmp_path, run=RUN, formats=("png", "svg"))
+    stems = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert stems == {path.stem for path in (tmp_path / "figures").glob("*.svg")}
+
+
+def test_a_report_of_nothing_and_a_folder_that_is_a_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="at least one record"):
+        write_report([], out=tmp_path, run=RUN)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_report([not_run()], out=tmp_path / "file", run=RUN)

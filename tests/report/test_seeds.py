@@ -1,0 +1,77 @@
+"""Training seeds of one model combined into a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.report.seeds import combine_trained
+from tests.report.sample_records import judgement, not_run, outcome, record
+
+
+def seeds(estimates: list[float], *, verdict: str = "supported", **changes: Any) -> list[dict[str, Any]]:
+    """One record per estimate, against a control and against another 95th-percentile head on every seed."""
+    return [
+        record(
+            f"induction-2l@{seed}",
+            judgement=judgement(
+                verdict,
+                [
+                    outcome("1.0", "shuffled", estimate=estimate + 0.2),
+                    outcome("1.1", "shuffled", estimate=estimate, **changes),
+                    outcome("1.0", f"other heads: 95th percentile (1.{seed})", estimate=estimate, threshold=0.0),
+                ],
+            ),
+        )
+        for seed, estimate in enumerate(estimates)
+    ]
+
+
+def test_each_seed_contributes_its_smallest_effect_and_the_mean_has_a_t_interval() -> None:
+    made = combine_trained(seeds([0.5, 0.6, 0.7]))
+    assert made is not None
+    # mean 0.6, sd 0.1, standard error 0.1 / sqrt(3); t(0.975, 2) = 4.3027; 0.6 -+ 0.2484
+    assert made["rows"][0][:3] == ["shuffled", "0.6", "[0.352, 0.848]"]
+    assert made["rows"][0][5] == 3
+    assert made["rows"][1][0] == "other heads: 95th percentile"
+
+
+def test_a_prediction_interval_needs_five_seeds() -> None:
+    three, five = combine_trained(seeds([0.5, 0.6, 0.7])), combine_trained(seeds([0.5, 0.55, 0.6, 0.65, 0.7]))
+    assert three is not None
+    assert five is not None
+    assert three["rows"][0][4] == "-"
+    assert five["rows"][0][4].startswith("[")
+
+
+def test_all_of_five_supported_is_worth_55_per_cent_of_trainings() -> None:
+    made = combine_trained(seeds([0.5, 0.55, 0.6, 0.65, 0.7]))
+    assert made is not None
+    assert "5 of 5 supported (with 95 % confidence more than 55 %" in made["name"]  # 0.05 ** (1 / 5) = 0.549
+
+
+def test_a_seed_that_failed_takes_the_bound_away() -> None:
+    made = combine_trained(seeds([0.5, 0.6]) + seeds([0.1, 0.2, 0.3], verdict="refuted")[2:])
+    assert made is not None
+    assert made["name"] == "Combined over 3 training seeds: 2 of 3 supported"
+
+
+@pytest.mark.parametrize("changes", [{"low": "-inf"}, {"high": "inf"}])
+def test_infinite_intervals_are_not_combined(changes: dict[str, Any]) -> None:
+    made = combine_trained(seeds([0.5, 0.6, 0.7], **changes))
+    assert made is not None
+    row = next(row for row in made["rows"] if row[0] == "shuffled")
+    if "low" in changes:
+        assert "infinite" in str(row[2])
+
+
+def test_equal_seeds_say_why_they_are_not_combined() -> None:
+    made = combine_trained(seeds([0.5, 0.5]))
+    assert made is not None
+    assert "not combined: no variation" in str(made["rows"][0][2])
+
+
+def test_one_seed_or_seeds_that_did_not_run_are_not_combined() -> None:
+    assert combine_trained(seeds([0.5])) is None
+    assert combine_trained([not_run("induction-2l@0"), not_run("induction-2l@1")]) is None

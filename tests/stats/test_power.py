@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import chi2, nct
+from scipy.stats import t as student
+
+from harness.errors import StatisticsError
+from harness.stats.power import (
+    clusters_for_half_width,
+    clusters_for_power,
+    half_width_of,
+    sd_from_half_width,
+)
+
+
+# clusters for 90 % power at twice the SESOI, one control / three independent ones: review-statistics, finding 7
+@pytest.mark.parametrize(("sd", "one", "three"), [(0.5, 5, 6), (1, 13, 17), (2, 44, 60), (3, 97, 131), (5, 265, 359)])
+def test_the_numbers_of_the_review(sd: float, one: int, three: int) -> None:
+    assert clusters_for_power(sd, sesoi=1.0, power=0.9) == one
+    assert clusters_for_power(sd, sesoi=1.0, power=0.9, controls=3) == three
+
+
+def test_power_is_reached_and_one_cluster_fewer_does_not_reach_it() -> None:
+    number = clusters_for_power(0.7, sesoi=0.2, effect=0.5, alpha=0.01, power=0.85, controls=2)
+
+    def power(clusters: int) -> float:
+        noncentrality = 0.3 * math.sqrt(clusters) / 0.7
+        return float(nct.sf(student.ppf(0.99, clusters - 1), clusters - 1, noncentrality)) ** 2
+
+    assert power(number) >= 0.85 > power(number - 1)
+
+
+def test_simulated_power_is_what_was_asked_for() -> None:
+    number = clusters_for_power(1.0, sesoi=0.5)
+    values = np.random.default_rng(0).normal(1.0, 1.0, size=(4_000, number))
+    t = (values.mean(axis=1) - 0.5) / (values.std(axis=1, ddof=1) / math.sqrt(number))
+    # three binomial errors at 80 % are 1.9 points; the whole number of clusters may give a little more
+    assert 0.78 <= (t >= student.ppf(0.975, number - 1)).mean() <= 0.84
+
+
+def test_half_width_is_reached_at_the_number_given() -> None:
+    needed = clusters_for_half_width(1.3, half_width=0.25, clusters=20)
+    assert student.ppf(0.975, needed.clusters - 1) * 1.3 / math.sqrt(needed.clusters) <= 0.25
+    assert student.ppf(0.975, needed.clusters - 2) * 1.3 / math.sqrt(needed.clusters - 1) > 0.25
+
+
+def test_its_interval_follows_from_the_chi_distribution_of_the_sd() -> None:
+    needed = clusters_for_half_width(1.3, half_width=0.25, clusters=20)
+    least, most = (1.3 * math.sqrt(19 / chi2.ppf(level, 19)) for level in (0.9, 0.1))
+    assert needed.low == clusters_for_half_width(least, half_width=0.25, clusters=20).clusters
+    assert needed.high == clusters_for_half_width(most, half_width=0.25, clusters=20).clusters
+    assert needed.low < needed.clusters < needed.high
+
+
+def test_the_true_number_lies_in_the_interval_four_times_in_five() -> None:
+    rng = np.random.default_rng(1)
+    true = clusters_for_half_width(1.0, half_width=0.3, clusters=20).clusters
+    inside = 0
+    for _ in range(1_000):
+        needed = clusters_for_half_width(float(rng.normal(size=20).std(ddof=1)), half_width=0.3, clusters=20)
+        inside += needed.low <= true <= needed.high
+    assert 760 <= inside <= 850  # 80 % and what whole numbers add
+
+
+def test_sd_and_half_width_are_inverse() -> None:
+    assert sd_from_half_width(half_width_of(0.8, clusters=17), clusters=17) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("sd", "options", "message"),
+    [
+        (0.0, {"sesoi": 1.0}, "sd is 0.0"),
+        (1.0, {"sesoi": -1.0}, "sesoi is -1.0"),
+        (1.0, {"sesoi": 1.0, "effect": 0.9}, "does not exceed the SESOI"),
+        (1.0, {"sesoi": 1.0, "power": 1.0}, "power is 1.0"),
+        (1.0, {"sesoi": 1.0, "alpha": 0.0}, "alpha is 0.0"),
+        (1.0, {"sesoi": 1.0, "controls": 0}, "controls is 0"),
+        (1.0, {"sesoi": 1e-6}, "nobody can measure that"),
+    ],
+)
+def test_a_design_without_an_answer_is_refused(sd: float, options: dict[str, float], message: str) -> None:
+    with pytest.raises(StatisticsError, match=message):
+        clusters_for_power(sd, **options)  # type: ignore[arg-type]
+
+
+def test_an_sd_of_one_cluster_is_refused() -> None:
+    with pytest.raises(StatisticsError, match="between 1 clusters"):
+        clusters_for_half_width(1.0, half_width=0.1, clusters=1)
+    with pytest.raises(StatisticsError, match=r"half_width is 0\.0"):
+        clusters_for_half_width(1.0, half_width=0.0, clusters=9)

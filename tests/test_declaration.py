@@ -1,0 +1,73 @@
+from dataclasses import replace
+
+import pytest
+
+from harness.claim import claim, declared
+from harness.declaration import Claim, Control, Cost, Margin, Metric, Units
+from harness.errors import DeclarationError
+
+GOOD = Claim(
+    id="induction.test",
+    paper="olsson2022",
+    statement="A statement.",
+    metric=Metric("score", unit="nats"),
+    sesoi=0.5,
+    sesoi_reason="from discovery",
+    alternative="greater",
+    controls=(Control("other heads", "component"), Control("shuffled", "input")),
+    rival="another explanation",
+    exposed_by="shuffled",
+    units=Units(default=64, quick=16, reason="power"),
+    subject="induction",
+)
+
+
+def test_a_complete_declaration_has_no_problems():
+    assert GOOD.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"id": "No Dots"}, "mechanism.name"),
+        ({"metric": Metric("score", unit="")}, "metric has no unit"),
+        ({"sesoi": 0}, "sesoi is 0"),
+        ({"sesoi": None}, "sesoi is None"),
+        ({"sesoi_reason": ""}, "sesoi_reason is empty"),
+        ({"alternative": "two-sided"}, "name the direction"),
+        ({"units": Units(default=8, quick=16, reason="few")}, "register at least 12"),
+        ({"controls": (Control("shuffled", "input"),)}, "component or same-dose"),
+        ({"controls": (Control("other heads", "component"),)}, "input or label"),
+        ({"controls": (Control("twin", "model"), Control("twin 2", "model"))}, "untrained model does not count"),
+        ({"controls": (*GOOD.controls, Control("shuffled", "label"))}, "declared twice"),
+        ({"subject": None}, "two controls of kind input or label"),
+        ({"margins": (Margin("m", unit="nats", reason="r", at_least=1.0, at_most=0.0),)}, "is empty"),
+        ({"rival": " "}, "rival is empty"),
+    ],
+)
+def test_every_missing_part_is_named(change, said):
+    assert any(said in problem for problem in replace(GOOD, **change).problems())
+
+
+def test_all_problems_come_in_one_error():
+    @claim(id="x", statemnt="typo")
+    def test():
+        pass
+
+    with pytest.raises(DeclarationError) as caught:
+        declared(test, where="file.py::test")
+    text = str(caught.value)
+    for said in ("Did you mean 'statement'", "no unit", "sesoi is None", "units is missing", "file.py::test"):
+        assert said in text
+
+
+def test_whatever_decides_changes_the_hash_and_the_cost_does_not():
+    assert replace(GOOD, sesoi=0.4).hash() != GOOD.hash()
+    assert replace(GOOD, version=2).hash() != GOOD.hash()
+    assert replace(GOOD, cost=Cost(draws=3, tokens=5)).hash() == GOOD.hash()
+
+
+def test_the_interval_method_is_fixed_by_clusters_and_kind_of_metric():
+    assert GOOD.interval_method(49) == "bootstrap-t"
+    assert GOOD.interval_method(50) == "bca"
+    assert replace(GOOD, metric=Metric("accuracy", unit="share", binary=True)).interval_method(64) == "clopper-pearson"

@@ -1,0 +1,207 @@
+"""The plugin in subprocesses, as a user meets it: outside this repository, with one claim file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+REPOSITORY = Path(__file__).parents[1]
+CONFTEST = 'pytest_plugins = ["harness.plugin"]\n'
+
+CLAIM = '''
+import numpy as np
+from harness.claim import Control, Metric, Units, claim, unit_values
+
+DECLARATION = dict(
+    id="toy.larger", paper="none2026", statement="Treated values are larger.",
+    metric=Metric("value", unit="nats"), sesoi=0.5, sesoi_reason="a toy", alternative="greater",
+    controls=(Control("shuffled", "input"), Control("permuted", "label")),
+    rival="noise", exposed_by="shuffled", units=Units(default=24, quick=16, reason="a toy"),
+)
+
+@claim(**DECLARATION)
+def test_larger(model, evidence, rng):
+    units = [f"unit-{i}" for i in range(evidence.n_units)]
+    draw = lambda name, mean: unit_values(rng.for_(name).normal(mean, 0.5, len(units)), components=["model"], units=units)
+    evidence.treated(draw("treated", EFFECT))
+    evidence.control("shuffled", draw("shuffled", 0.0))
+    evidence.control("permuted", draw("permuted", 0.0))
+    evidence.decide()
+'''
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory):
+    """A random native model as a checkpoint of ours."""
+    from harness.models.native import boot_native, save_native
+
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    config = {
+        "n_layers": 2, "d_model": 16, "n_ctx": 96, "d_head": 8, "n_heads": 2, "d_vocab": 65, "attn_only": True,
+        "normalization_type": "LN", "act_fn": "relu", "positional_embedding_type": "standard", "seed": 0,
+    }  # fmt: skip
+    save_native(boot_native(config), path, metadata={"recipe": "random", "train_seed": "0", "train_loss": "0"})
+    return path
+
+
+@pytest.fixture
+def suite(pytester, tiny_model):
+    """Run pytest on a claims folder elsewhere; the model is tiny unless options name another."""
+
+    def run(files, *options, model=True):
+        pytester.makeconftest(CONFTEST)
+        folder = pytester.path / "claims" / "toy"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        chosen = ["--model", f"path:{tiny_model}"] if model else []
+        return pytester.runpytest_subprocess(
+            "claims", "--import-mode=importlib", "-p", "no:cacheprovider", *chosen, *options, timeout=120
+        )
+
+    os.environ["PYTHONPATH"] = str(REPOSITORY)
+    yield run
+    os.environ.pop("PYTHONPATH", None)
+
+
+def toy(effect=2.0, **changes):
+    text = CLAIM.replace("EFFECT", str(effect))
+    for old, new in changes.items():
+        text = text.replace(*new) if isinstance(new, tuple) else text.replace(old, new)
+    return {"test_toy.py": text}
+
+
+def records(pytester):
+    files = sorted((pytester.path / "reports" / "runs").glob("*/toy.*.json"))
+    return [json.loads(path.read_text()) for path in files]
+
+
+def test_a_supported_claim_passes_and_leaves_a_record_with_values_and_intervals(suite, pytester):
+    result = suite(toy(effect=2.0))
+    result.assert_outcomes(passed=1)
+    (record,) = records(pytester)
+    assert record["judgement"]["verdict"] == "supported"
+    assert len(record["measured"]["treated"]["values"][0]) == 24
+    assert (pytester.path / "reports" / "latest").read_text().startswith("runs/")
+    run = json.loads(next((pytester.path / "reports" / "runs").glob("*/run.json")).read_text())
+    assert run["interrupted"] is False
+    result.stdout.fnmatch_lines(["*evidence: *"])
+
+
+def test_without_a_registration_every_verdict_passes_unless_one_is_required(suite):
+    suite(toy(effect=0.0)).assert_outcomes(passed=1)
+    failed = suite(toy(effect=0.0), "--require", "supported")
+    failed.assert_outcomes(failed=1)
+    failed.stdout.fnmatch_lines(["*required: supported*", "*Treated values are larger.*", "*shuffled*"])
+
+
+def test_two_runs_and_two_workers_give_the_same_hashes(suite, pytester):
+    for options in ((), (), ("-n", "2")):
+        suite(toy(), "--data-seed", "0", "--data-seed", "1", *options).assert_outcomes(passed=2)
+    hashes = {}
+    for record in records(pytester):
+        hashes.setdefault(record["seeds"]["data_seed"], []).append(record["content_hash"])
+    assert [len(found) for found in hashes.values()] == [3, 3]
+    assert all(len(set(found)) == 1 for found in hashes.values())
+    assert len({found[0] for found in hashes.values()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("sesoi=0.5,", ""), "sesoi is None"),
+        (('unit="nats"', 'unit=""'), "metric has no unit"),
+        (('Control("permuted", "label")', 'Control("twin", "model")'), "two controls of kind input or label"),
+        (("units=Units(default=24, quick=16, reason=\"a toy\"),", ""), "units is missing"),
+        (('Control("permuted", "label")),', 'Control("permuted", "same-dose")), subject="head",'), "no class 'head'"),
+    ],
+)
+def test_a_declaration_with_a_hole_is_a_collection_error_that_names_it(suite, change, said):
+    result = suite(toy(x=change), "--collect-only")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines([f"*{said}*"])
+
+
+def test_an_id_declared_twice_is_a_collection_error(suite):
+    files = toy() | {"test_more.py": toy()["test_toy.py"]}
+    result = suite(files, "--collect-only")
+    result.stdout.fnmatch_lines(["*'toy.larger' is declared twice*"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('    evidence.control("permuted", draw("permuted", 0.0))\n', ""), "'permuted' was filled"),
+        (('evidence.control("permuted"', 'evidence.control("permutd"'), "Did you mean 'permuted'"),
+        (("    evidence.decide()\n", ""), "without evidence.decide()"),
+    ],
+)
+def test_a_body_that_forgets_something_is_an_error_of_that_test(suite, change, said):
+    result = suite(toy(x=change))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*{said}*"])
+
+
+def test_other_units_than_registered_make_the_record_exploratory(suite, pytester):
+    suite(toy(), "--n-units", "40").assert_outcomes(passed=1)
+    (record,) = records(pytester)
+    assert record["exploratory"] is True
+    assert record["options"]["n_units"] == 40
+
+
+def test_where_no_model_is_here_the_exit_code_is_5_with_the_line_that_brings_it(suite):
+    result = suite(toy(), "--model", "gpt2-small", model=False)
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*not run, and what would bring the model:*"])
+
+
+def test_an_unknown_model_is_a_usage_error_before_anything_runs(suite, pytester):
+    result = suite(toy(), "--model", "gpt2-smal", model=False)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*Did you mean 'gpt2-small'*"])
+    assert not (pytester.path / "reports").exists()
+
+
+def test_collecting_and_dry_runs_write_nothing(suite, pytester):
+    suite(toy(), "--collect-only")
+    result = suite(toy(), "--dry-run")
+    result.stdout.fnmatch_lines(["*toy.larger*24 units*", "*1 tests, about *"])
+    assert not (pytester.path / "reports").exists()
+
+
+def test_stopping_at_the_first_failure_leaves_a_run_marked_interrupted(suite, pytester):
+    suite(toy(effect=0.0), "--data-seed", "0", "--data-seed", "1", "--require", "supported", "-x").assert_outcomes(failed=1)
+    run = json.loads(next((pytester.path / "reports" / "runs").glob("*/run.json")).read_text())
+    assert run["interrupted"] is True
+    assert len(records(pytester)) == 1
+
+
+def test_markers_choose_by_mechanism_paper_and_tier(suite):
+    suite(toy(), "-m", 'mechanism(name="toy") and tier(name="inference")').assert_outcomes(passed=1)
+    suite(toy(), "-m", 'paper(name="olsson2022")').assert_outcomes(deselected=1)
+
+
+def test_a_fixture_that_hides_ours_is_refused_by_name(suite):
+    text = "import pytest\n@pytest.fixture\ndef model():\n    return None\n" + toy()["test_toy.py"]
+    result = suite({"test_toy.py": text})
+    result.stderr.fnmatch_lines(["*fixture 'model'*hides the plugin's*"])
+
+
+def test_collecting_all_claims_imports_nothing_heavy(tmp_path):
+    import subprocess
+
+    program = (
+        "import sys, pytest\n"
+        "code = pytest.main(['claims', '--collect-only', '-q', '-p', 'no:cacheprovider'])\n"
+        "heavy = ['torch', 'transformers', 'transformer_lens', 'scipy', 'statsmodels', 'matplotlib', 'pandas']\n"
+        "print('HEAVY', [name for name in heavy if name in sys.modules], int(code))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert "HEAVY [] 0" in done.stdout, done.stdout + done.stderr

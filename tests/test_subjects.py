@@ -1,0 +1,118 @@
+"""Subjects and registered verdicts as they stand in a file, and what is wrong with them."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import DeclarationError
+from harness.subjects import Subject, head_problems, parse_head, read_subjects
+
+GOOD = """
+[models."tiny@0".classes.induction]
+heads = ["1.1", "1.4"]
+selected_by = "prefix-matching score"
+source = "mechclaims discover induction"
+split = "discovery"
+
+[models."tiny@0".classes.previous-token]
+heads = ["0.3"]
+selected_by = "attention to the previous position"
+source = "mechclaims discover induction"
+split = "discovery"
+
+[expectations."induction.ablation"]
+"tiny@0" = { verdict = "refuted", reason = "it repairs itself" }
+"""
+
+
+def read(tmp_path, text):
+    path = tmp_path / "subjects.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_subjects(path)
+
+
+def test_a_subject_has_its_heads_origin_and_the_models_other_classes(tmp_path):
+    subject = read(tmp_path, GOOD).subject("tiny@0", class_name="induction")
+    assert subject.heads == ("1.1", "1.4")
+    assert subject.selected_by == "prefix-matching score"
+    assert subject.split == "discovery"
+    assert subject.layers() == (1, 1)
+    assert subject.of_class("previous-token") == ("0.3",)
+
+
+def test_a_class_that_the_model_lacks_is_named_with_those_it_has(tmp_path):
+    subject = read(tmp_path, GOOD).subject("tiny@0", class_name="induction")
+    with pytest.raises(DeclarationError, match="no class 'name-mover'.*induction, previous-token"):
+        subject.of_class("name-mover")
+
+
+def test_models_and_classes_that_nobody_registered_have_no_subject(tmp_path):
+    file = read(tmp_path, GOOD)
+    assert file.subject("tiny@0", class_name="name-mover") is None
+    assert file.subject("other", class_name="induction") is None
+    assert file.classes("other") == {}
+
+
+def test_a_registered_model_is_expected_to_support_unless_the_file_says_otherwise(tmp_path):
+    file = read(tmp_path, GOOD)
+    assert file.expectation("induction.ablation", model_id="tiny@0").verdict == "refuted"
+    assert file.expectation("induction.ablation", model_id="tiny@0").reason == "it repairs itself"
+    assert file.expectation("induction.prefix-matching", model_id="tiny@0").verdict == "supported"
+    assert file.expectation("induction.ablation", model_id="other") is None
+
+
+def test_a_folder_without_the_file_has_no_registered_models(tmp_path):
+    file = read_subjects(tmp_path / "subjects.toml")
+    assert (file.models, file.expectations) == ({}, {})
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path):
+    with pytest.raises(DeclarationError, match=r"subjects\.toml: not valid TOML"):
+        read(tmp_path, "[models")
+
+
+def test_all_that_is_wrong_in_a_file_comes_in_one_error(tmp_path):
+    text = """
+[models."tiny@0".classes.induction]
+heads = "1.1"
+source = "s"
+[expectations."induction.ablation"]
+"tiny@0" = { verdict = "refuted" }
+"tiny@1" = { verdict = "true", reason = "r" }
+"""
+    with pytest.raises(DeclarationError) as caught:
+        read(tmp_path, text)
+    for said in (
+        "heads is '1.1', expected a list",
+        "selected_by is missing",
+        "split is missing",
+        "a verdict other than supported needs its reason",
+        "verdict 'true' is none of",
+    ):
+        assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "place"), [("5.1", (5, 1)), (" 17.10 ", (17, 10))])
+def test_a_head_is_a_layer_and_a_number(name, place):
+    assert parse_head(name) == place
+
+
+@pytest.mark.parametrize("name", ["5", "5.", "5.1.2", "a.b", "-1.0", "5,1", ""])
+def test_what_is_no_head_is_refused(name):
+    with pytest.raises(DeclarationError, match=r"write layer\.head"):
+        parse_head(name)
+
+
+def test_heads_are_checked_against_the_size_of_the_model():
+    assert head_problems(["0.0", "1.3"], model_id="tiny", n_layers=2, n_heads=4) == []
+    problems = head_problems(["2.0", "1.4", "x", "1.3", "1.3"], model_id="tiny", n_layers=2, n_heads=4)
+    assert len(problems) == 4
+    assert "subject 2.0 is not in model 'tiny', which has layers 0..1 and heads 0..3" in problems[0]
+    assert "1.4" in problems[1]
+    assert "'x' is not a head" in problems[2]
+    assert "named twice" in problems[3]
+    assert head_problems([], model_id="tiny", n_layers=2, n_heads=4) == ["no heads are named for 'tiny'"]
+
+
+def test_layers_follow_the_order_of_the_heads():
+    assert Subject("induction", ("18.6", "17.4"), "m", "s", "discovery", {}).layers() == (18, 17)
