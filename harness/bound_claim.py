@@ -21,6 +21,7 @@ class Options:
     data_seed: int = 0
     n_units: int | None = None
     subjects: tuple[str, ...] | None = None
+    subjects_file: Path | None = None
     device: str = "cpu"
     dtype: str = "float32"
     weights: Mapping[str, Path] = field(default_factory=dict)
@@ -30,7 +31,7 @@ class Options:
     @property
     def exploratory(self) -> bool:
         """Other heads or another n than registered: shown, never a verdict."""
-        return self.n_units is not None or self.subjects is not None
+        return self.n_units is not None or self.subjects is not None or self.subjects_file is not None
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class BoundClaim:
         parts += [f"--profile {options.profile}"] if options.profile != "default" else []
         parts += [f"--n-units {options.n_units}"] if options.n_units else []
         parts += [f"--subjects {','.join(options.subjects)}"] if options.subjects else []
+        parts += [f"--subjects {quoted(str(options.subjects_file))}"] if options.subjects_file else []
         parts += [f"--weights {quoted(self.model_id)}=FILE"] if self.model_id in options.weights else []
         parts += [f"--device {options.device}"] if options.device != "cpu" else []
         parts += [f"--dtype {options.dtype}"] if options.dtype != "float32" else []

@@ -69,18 +69,19 @@ def subject_problems(claim: Claim, mechanism: Mechanism, *, models: Sequence[str
     return problems
 
 
-def parse_subjects(given: str) -> tuple[str, ...]:
-    """Heads of `--subjects`: `5.1,5.5`, or the heads of the only class in a file written by `mechclaims discover`."""
+def parse_subjects(given: str) -> tuple[str, ...] | Path:
+    """Heads of `--subjects 5.1,5.5`, or the file of `mechclaims discover` that it names.
+
+    Raises:
+        DeclarationError: neither heads nor a file, or a file that is no subjects file.
+    """
     if not re.fullmatch(r"[\d.,\s]+", given):
         path = Path(given)
         if not path.is_file():
             raise DeclarationError(f"--subjects {given!r} is neither heads like 5.1,5.5 nor a file")
-        entries = [
-            entry for model in read_subjects(path).models.values() for entry in model.get("classes", {}).values()
-        ]
-        heads = tuple(entries[0]["heads"]) if entries else ()
-    else:
-        heads = tuple(part.strip() for part in given.split(",") if part.strip())
+        read_subjects(path)
+        return path
+    heads = tuple(part.strip() for part in given.split(",") if part.strip())
     for head in heads:
         parse_head(head)
     if not heads:

@@ -51,11 +51,13 @@ def chosen_models(config: pytest.Config, claim: Claim, mechanism: Mechanism) -> 
 
 def options_of(config: pytest.Config, *, data_seed: int, reports: Path) -> Options:
     """What the user asked for, for one data seed."""
+    subjects = _given_subjects(config)
     return Options(
         profile=config.getoption("--profile"),
         data_seed=data_seed,
         n_units=config.getoption("--n-units"),
-        subjects=_given_subjects(config),
+        subjects=None if isinstance(subjects, Path) else subjects,
+        subjects_file=subjects if isinstance(subjects, Path) else None,
         device=config.getoption("--device"),
         dtype=config.getoption("--dtype"),
         weights=_weights(config),
@@ -92,6 +94,6 @@ def _weights(config: pytest.Config) -> dict[str, Path]:
     return named
 
 
-def _given_subjects(config: pytest.Config) -> tuple[str, ...] | None:
+def _given_subjects(config: pytest.Config) -> tuple[str, ...] | Path | None:
     given = config.getoption("--subjects")
     return None if given is None else parse_subjects(given)

@@ -21,7 +21,7 @@ from harness.evidence import Record
 from harness.mechanism import import_file, open_mechanism
 from harness.recording import record_of
 from harness.seeding import Streams
-from harness.subjects import Subject, head_problems
+from harness.subjects import Subject, head_problems, read_subjects
 
 if TYPE_CHECKING:
     from harness.models.model import Model
@@ -118,7 +118,7 @@ def prepare(
         target = _target(bound, loaded)
     streams = streams_of(bound.claim, fingerprint=target.fingerprint, data_seed=bound.options.data_seed)
     if subject is None:
-        subject = _subject(bound, target, announce)
+        subject = _subject(bound, target, loaded, announce)
     options = bound.options
     units = bound.claim.units
     evidence = Evidence(
@@ -211,41 +211,54 @@ def _target(bound: BoundClaim, loaded: Loaded) -> Any:
     options = bound.options
     if not bound.needs_weights_only:
         return loaded.get(bound.model_id, device=options.device, dtype=options.dtype)
+    from harness.models.gguf_cache import converted_folder
+    from harness.models.registry import find
     from harness.weights import open_weights
 
-    return open_weights(bound.model_id, file=options.weights.get(bound.model_id))
+    file, spec = options.weights.get(bound.model_id), find(bound.model_id)
+    if file is None and spec.kind == "packaged":
+        file = converted_folder(spec)  # it comes as GGUF, and weights are read from safetensors
+    return open_weights(bound.model_id, file=file)
 
 
-def _subject(bound: BoundClaim, target: Any, announce: Announce | None) -> Subject | None:
+def _subject(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announce | None) -> Subject | None:
     """Heads given by the user, registered, or discovered now on the discovery split; checked against the model."""
     class_name = bound.claim.subject
     if class_name is None:
         return None
+    options = bound.options
     found = bound.mechanism.subjects.subject(bound.model_id, class_name=class_name)
-    if bound.options.subjects is not None:
-        classes = {**bound.mechanism.subjects.classes(bound.model_id), class_name: bound.options.subjects}
-        found = Subject(class_name, bound.options.subjects, "given by the user", "--subjects", "given", classes)
+    if options.subjects is not None:
+        classes = {**bound.mechanism.subjects.classes(bound.model_id), class_name: options.subjects}
+        found = Subject(class_name, options.subjects, "given by the user", "--subjects", "given", classes)
+    elif options.subjects_file is not None:
+        found = read_subjects(options.subjects_file).subject(bound.model_id, class_name=class_name)
+        if found is None:
+            raise DeclarationError(f"{options.subjects_file} has no class {class_name!r} for model {bound.model_id!r}")
     if found is None:
-        found = _discovered(bound, target, class_name, announce)
+        found = _discovered(bound, target, loaded, announce)
     problems = head_problems(found.heads, model_id=bound.model_id, n_layers=target.n_layers, n_heads=target.n_heads)
     if problems:
         raise DeclarationError(f"claim {bound.claim.id!r}: " + "; ".join(problems))
     return found
 
 
-def _discovered(bound: BoundClaim, target: Any, class_name: str, announce: Announce | None) -> Subject:
-    mechanism = bound.mechanism
-    if mechanism.discover is None or bound.needs_weights_only:
+def _discovered(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announce | None) -> Subject:
+    """Heads found now, by forward passes, also for a claim that then reads weights alone."""
+    mechanism, class_name = bound.mechanism, str(bound.claim.subject)
+    if mechanism.discover is None:
         raise DeclarationError(
             f"claim {bound.claim.id!r} has no {class_name!r} heads for model {bound.model_id!r}: add them to "
             f"{mechanism.subjects.path}, or name some with --subjects 5.1,5.5"
         )
     if announce is not None:
         announce(f"{mechanism.name}: discovering heads of {bound.model_id} on the discovery split")
-    streams = discovery_streams(mechanism.name, fingerprint=target.fingerprint)
-    return mechanism.discover(target, streams).subject(
-        class_name, source=f"discovered by {mechanism.name} for this run"
-    )
+    model = target
+    if bound.needs_weights_only:
+        model = loaded.get(bound.model_id, device=bound.options.device, dtype=bound.options.dtype)
+    streams = discovery_streams(mechanism.name, fingerprint=model.fingerprint)
+    found = mechanism.discover(model, streams)
+    return found.subject(class_name, source=f"discovered by {mechanism.name} for this run")
 
 
 def _assay_shown(bound: BoundClaim) -> bool:

@@ -1,0 +1,302 @@
+"""From a test function and a model to a record, with values made by numpy in place of a model's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from harness.bound_claim import BoundClaim, Options, applies
+from harness.claim import unit_values
+from harness.declaration import Claim, Control, Metric, Units
+from harness.errors import DeclarationError, ModelError
+from harness.evidence import from_json
+from harness.mechanism import Discovery, Mechanism
+from harness.session import Loaded, discovery_streams, measure, measuring, not_run, prepare, run, streams_of
+from harness.subjects import Expectation, SubjectsFile
+from tests.paths import REPOSITORY
+
+CLAIM = Claim(
+    id="toy.larger",
+    paper="none2026",
+    statement="Treated values are larger.",
+    metric=Metric("value", unit="nats"),
+    sesoi=0.5,
+    sesoi_reason="a toy",
+    alternative="greater",
+    controls=(Control("same dose", "same-dose"), Control("shuffled", "input")),
+    rival="noise",
+    exposed_by="shuffled",
+    units=Units(default=24, quick=16, reason="a toy"),
+    subject="induction",
+)
+MODEL = SimpleNamespace(id="induction-2l@0", fingerprint="f" * 64, n_layers=2, n_heads=8, n_kv_heads=8, offset=2.0)
+REGISTERED = {"classes": {"induction": {"heads": ["1.0"], "selected_by": "m", "source": "s", "split": "discovery"}}}
+
+
+def body(model, subject, evidence, rng):
+    ids = [f"u{i}" for i in range(evidence.n_units)]
+    evidence.prompts(sha256="0" * 64, n=len(ids), clusters=len(ids), examples=["1 2 1 2"])
+    for name, mean in (("treated", model.offset), ("same dose", 0.0), ("shuffled", 0.0)):
+        values = rng.for_(name).normal(mean, 0.3, (len(subject.heads), len(ids)))
+        filled = unit_values(values, components=subject.heads, units=ids)
+        evidence.treated(filled) if name == "treated" else evidence.control(name, filled)
+    evidence.decide()
+
+
+def undecided(model, evidence):
+    pass
+
+
+def greedy(model, evidence, tokenizer):
+    pass
+
+
+def of_weights(weights, evidence):
+    pass
+
+
+def bound(test=body, *, models=None, expectations=None, announced=None, claim=CLAIM, **options):
+    subjects = SubjectsFile(Path("subjects.toml"), models or {}, expectations or {})
+    mechanism = Mechanism("toy", Path("claims/toy"), subjects, announced)
+    return BoundClaim(claim, test, "claims/toy/test_toy.py::test_it", mechanism, "induction-2l@0", Options(**options))
+
+
+def measured(entry, **replaced):
+    return measure(entry, loaded=Loaded(), **{"target": MODEL, **replaced})
+
+
+def registered(**options):
+    return bound(models={"induction-2l@0": REGISTERED}, **options)
+
+
+def test_a_record_holds_claim_model_subject_values_verdict_and_cost():
+    record = measured(registered())
+    assert record.verdict == "supported"
+    assert record.claim["declaration_hash"] == CLAIM.hash()
+    assert record.model["fingerprint"] == MODEL.fingerprint
+    assert record.subject["components"] == ("1.0",)
+    assert record.expectation == {"verdict": "supported", "reason": ""}
+    assert len(record.measured["treated"]["values"][0]) == record.options["n_units"] == 24
+    assert record.exploratory is False
+    assert record.cost["seconds"] >= 0
+    assert from_json(record.to_json(), where="here").content_hash == record.content_hash
+
+
+def test_two_measurements_are_equal_but_for_cost_and_another_seed_is_another_measurement():
+    first, second = measured(registered()), measured(registered())
+    assert first.content_hash == second.content_hash
+    assert measured(registered(data_seed=1)).content_hash != first.content_hash
+
+
+def test_where_the_test_lies_and_the_device_do_not_enter_the_hash_and_the_dtype_does():
+    record = measured(registered())
+    elsewhere = replace(registered(), source="/somewhere/else/test_toy.py::test_it")
+    assert measured(elsewhere).content_hash == record.content_hash
+    assert measured(registered(device="cuda")).content_hash == record.content_hash
+    assert measured(registered(dtype="float64")).content_hash != record.content_hash
+
+
+def test_another_declaration_or_model_draws_other_prompts():
+    def first_draw(claim, fingerprint="f", seed=0):
+        return streams_of(claim, fingerprint=fingerprint, data_seed=seed).for_("prompts").random()
+
+    draws = {
+        first_draw(CLAIM),
+        first_draw(replace(CLAIM, sesoi=0.6)),
+        first_draw(replace(CLAIM, version=2)),
+        first_draw(CLAIM, fingerprint="g"),
+        first_draw(CLAIM, seed=1),
+        discovery_streams("toy", fingerprint="f").for_("prompts").random(),
+    }
+    assert len(draws) == 6
+
+
+def test_profiles_and_options_choose_the_number_of_units():
+    assert measured(registered(profile="quick")).options["n_units"] == 16
+    record = measured(registered(n_units=40))
+    assert (record.options["n_units"], record.exploratory, record.expectation) == (40, True, None)
+
+
+def test_given_heads_are_exploratory_and_keep_the_models_other_classes():
+    record = measured(registered(subjects=("1.2", "1.3")))
+    assert record.exploratory is True
+    assert record.subject["components"] == ("1.2", "1.3")
+    assert record.subject["split"] == "given"
+
+
+def test_heads_that_the_model_does_not_have_are_refused_by_name():
+    with pytest.raises(DeclarationError, match=r"toy\.larger.*subject 2\.0 is not in model"):
+        measured(registered(subjects=("2.0",)))
+
+
+def test_heads_that_nobody_registered_are_discovered_on_the_discovery_split():
+    seen = []
+
+    def discover(model, streams):
+        seen.append(streams)
+        return Discovery({"induction": ("1.5",)}, {"induction": "a metric"})
+
+    lines = []
+    entry = bound(announced=SimpleNamespace(discover=discover))
+    record = measured(entry, announce=lines.append)
+    assert record.subject["components"] == ("1.5",)
+    assert record.subject["selected_by"] == "a metric"
+    assert seen == [discovery_streams("toy", fingerprint=MODEL.fingerprint)]
+    assert "discovering" in lines[0]
+    assert record.expectation is None
+
+
+def test_without_heads_and_discovery_the_error_names_the_file_and_the_option():
+    with pytest.raises(DeclarationError, match=r"subjects\.toml, or name some with --subjects"):
+        measured(bound())
+
+
+def test_a_negative_replaces_model_and_subject_of_the_same_claim():
+    entry = registered(ignore_preconditions=True)
+    subject = entry.mechanism.subjects.subject("induction-2l@0", class_name="induction")
+    record = measured(entry, target=SimpleNamespace(**{**vars(MODEL), "offset": 0.0}), subject=replace(subject, heads=("1.7",)))
+    assert record.verdict != "supported"
+    assert record.subject["components"] == ("1.7",)
+
+
+def test_a_registered_verdict_is_kept_beside_the_one_that_was_reached():
+    expected = {"toy.larger": {"induction-2l@0": Expectation("refuted", "it repairs itself")}}
+    record = measured(registered(expectations=expected))
+    assert record.expectation == {"verdict": "refuted", "reason": "it repairs itself"}
+    assert record.verdict == "supported"
+
+
+def test_nothing_is_refuted_before_a_baseline_shows_the_assay_at_work():
+    target = SimpleNamespace(**{**vars(MODEL), "offset": 0.0})
+    assert measured(registered(), target=target).verdict == "inconclusive"
+
+
+def test_a_body_that_never_decides_or_asks_for_something_unknown_is_refused():
+    entry = bound(undecided, claim=replace(CLAIM, subject=None))
+    with pytest.raises(DeclarationError, match=r"without evidence\.decide"):
+        measured(entry)
+    with pytest.raises(DeclarationError, match="takes 'tokenizer'; a claim takes model, weights"):
+        measured(bound(greedy, claim=replace(CLAIM, subject=None)))
+
+
+def test_a_claim_that_was_not_run_says_why_and_what_brings_the_model():
+    record = not_run(registered(), reason="not here.", remedy="mechclaims train induction-2l@0")
+    assert record.verdict == "not run"
+    assert record.not_run == {"reason": "not here.", "remedy": "mechclaims train induction-2l@0"}
+    assert from_json(record.to_json(), where="here").verdict == "not run"
+
+
+def test_the_command_names_every_option_that_is_not_the_default():
+    assert registered().command() == "pytest claims/toy/test_toy.py::test_it --model induction-2l@0"
+    entry = registered(
+        data_seed=3, profile="quick", n_units=16, subjects=("1.0", "1.1"), dtype="float64", device="cuda",
+        weights={"induction-2l@0": Path("w")},
+    )  # fmt: skip
+    for part in (
+        "--data-seed 3", "--profile quick", "--n-units 16", "--subjects 1.0,1.1", "--weights induction-2l@0=FILE",
+        "--dtype float64", "--device cuda",
+    ):  # fmt: skip
+        assert part in entry.command()
+    assert "--model 'path:my models/gpt2'" in replace(entry, model_id="path:my models/gpt2").command()
+
+
+def test_a_claim_applies_to_the_models_that_match_its_patterns():
+    assert applies(CLAIM, "path:/anything")
+    seeds = replace(CLAIM, models=("induction-2l@*", "gpt2-small"))
+    assert [applies(seeds, name) for name in ("induction-2l@3", "gpt2-small", "gpt2-medium")] == [True, True, False]
+
+
+def test_one_model_is_in_memory_and_asked_for_again_is_not_loaded_again(monkeypatch):
+    loads = []
+
+    def load(model_id, **options):
+        loads.append((model_id, options["dtype"]))
+        return SimpleNamespace(id=model_id)
+
+    monkeypatch.setattr("harness.models.model.load", load)
+    loaded = Loaded()
+    first = loaded.get("a", device="cpu", dtype="float32")
+    assert loaded.get("a", device="cpu", dtype="float32") is first
+    loaded.get("b", device="cpu", dtype="float32")
+    loaded.get("a", device="cpu", dtype="float64")
+    assert loads == [("a", "float32"), ("b", "float32"), ("a", "float64")]
+
+
+def test_the_model_is_loaded_by_its_id_where_no_other_is_given(monkeypatch):
+    monkeypatch.setattr("harness.models.model.load", lambda model_id, **options: MODEL)
+    assert prepare(registered(), loaded=Loaded()).target is MODEL
+
+
+def test_measuring_computes_no_gradients_allows_a_second_model_and_leaves_torch_as_it_was():
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(RuntimeError, match="stop"), measuring(registered()):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()  # a body may load the one-layer twin
+        raise RuntimeError("stop")
+    assert torch.are_deterministic_algorithms_enabled() is before
+    assert torch.is_grad_enabled()
+
+
+def test_a_claim_about_weights_alone_imports_no_torch_to_be_measured():
+    code = (
+        "import sys\nfrom harness.session import measuring\nfrom tests.test_session import bound, of_weights\n"
+        "entry = bound(of_weights)\nassert entry.needs_weights_only\n"
+        "with measuring(entry):\n    pass\nprint('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+FILE = '''
+import numpy as np
+from harness.claim import Control, Metric, Units, claim, unit_values
+
+@claim(
+    id="toy.larger", paper="none2026", statement="Treated values are larger.",
+    metric=Metric("value", unit="nats"), sesoi=0.5, sesoi_reason="a toy", alternative="greater",
+    controls=(Control("shuffled", "input"), Control("permuted", "label")),
+    rival="noise", exposed_by="shuffled", units=Units(default=24, quick=16, reason="a toy"),
+)
+def test_larger(model, evidence, rng):
+    units = [f"unit-{i}" for i in range(evidence.n_units)]
+    for name, mean in (("treated", 2.0), ("shuffled", 0.0), ("permuted", 0.0)):
+        values = unit_values(rng.for_(name).normal(mean, 0.5, len(units)), components=["model"], units=units)
+        evidence.treated(values) if name == "treated" else evidence.control(name, values)
+    evidence.decide()
+'''
+
+
+@pytest.fixture
+def claims(tmp_path, monkeypatch):
+    """A claims folder with one claim, and a loader that returns a stand-in."""
+    folder = tmp_path / "claims" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "test_toy.py").write_text(FILE, encoding="utf-8")
+    monkeypatch.setattr("harness.models.model.load", lambda model_id, **options: MODEL)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path / "claims"
+
+
+def test_a_claim_runs_from_python_by_its_id(claims):
+    record = run("toy.larger", model="induction-2l@0", claims=claims, n_units=16)
+    assert record.verdict == "supported"
+    assert record.exploratory is True
+    assert np.asarray(record.measured["treated"]["values"]).shape == (1, 16)
+
+
+def test_an_unknown_claim_or_model_is_answered_with_the_known_ones(claims):
+    with pytest.raises(DeclarationError, match=r"no claim 'toy\.smaller'.*there are: toy\.larger"):
+        run("toy.smaller", model="induction-2l@0", claims=claims)
+    with pytest.raises(DeclarationError, match="there are: none"):
+        run("other.larger", model="induction-2l@0", claims=claims)
+    with pytest.raises(ModelError, match="unknown"):
+        run("toy.larger", model="no-such-model", claims=claims)
