@@ -13,6 +13,9 @@ from harness.attention import mean_attention
 from harness.errors import InterventionError
 from harness.loss import row_losses
 from tests.interventions.bridges import tiny_bridge
+from tests.one_thread import one_thread  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 POOL = range(3, 40)
 SETS = {"0.1": ("0.1",), "1.2": ("1.2",), "joint": ("0.1", "0.3", "1.2")}
@@ -175,7 +178,10 @@ def test_the_same_dose_is_as_long_at_every_position_and_points_elsewhere(bridge,
         return measure
 
     donors, sets = donors_of(some), {"1.2": ("1.2",)}
-    found = {kind: ablated(bridge, some, kind, donors, sets=sets, measure=lengths(kind)) for kind in ("resample", "same-dose")}
+    found = {
+        kind: ablated(bridge, some, kind, donors, sets=sets, measure=lengths(kind))
+        for kind in ("resample", "same-dose")
+    }
     np.testing.assert_allclose(found["resample"]["dose"].values, found["same-dose"]["dose"].values, rtol=1e-6)
     batches = {index for _, index in seen}
     for index in batches:
@@ -236,7 +242,10 @@ def test_what_lies_before_the_ablated_layer_is_read_and_unchanged(bridge, some):
     pairs = some.second_copy()
 
     def measure(engine, run, index):
-        return {f"layer {layer}": mean_attention(run.pattern[layer], pairs.for_rows(index), count=len(index)) for layer in (0, 1)}
+        return {
+            f"layer {layer}": mean_attention(run.pattern[layer], pairs.for_rows(index), count=len(index))
+            for layer in (0, 1)
+        }
 
     found = ablated(
         bridge, some, "resample", donors_of(some, 1), sets={"0.1": ("0.1",), "1.2": ("1.2",)}, measure=measure,

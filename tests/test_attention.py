@@ -11,6 +11,9 @@ from harness.errors import InterventionError, StatisticsError
 from harness.sequences import Positions
 from harness.values import UnitValues
 from tests.interventions.bridges import tiny_bridge
+from tests.one_thread import one_thread  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 BOS = 0
 

@@ -150,7 +150,9 @@ def test_controls_on_other_units_are_refused_and_never_cut_to_fit(control):
 def test_a_population_on_fewer_units_is_compared_on_those_units_only():
     treated = drawn(2.0, spread=0.5)
     few = treated.units[20:3:-1]  # 17 of them, in another order
-    population = UnitValues(np.random.default_rng(3).normal(0, 0.1, (20, 17)), tuple(f"0.{i}" for i in range(20)), few, few)
+    population = UnitValues(
+        np.random.default_rng(3).normal(0, 0.1, (20, 17)), tuple(f"0.{i}" for i in range(20)), few, few
+    )
     entry = Against("others", "component", population, population, {"5.1": population.components})
     mean, best = judged(treated, entry)["judgement"]["outcomes"]
     own = treated.values[0, 20:3:-1]
@@ -318,7 +320,12 @@ def test_judging_twice_with_the_same_stream_gives_the_same_numbers():
     [
         (2.0, np.linspace(0, 1, 40), True, "supported"),  # rank 1 of 41, far beyond the 38th of 40
         (1.1, np.linspace(0, 1, 40), True, "too small"),  # rank 1, but only 0.15 beyond it
-        (2.0, np.r_[np.zeros(38), 3.0, 3.0], True, "too small"),  # far beyond the 38th, but third of 41 is not in the top 5 %
+        (
+            2.0,
+            np.r_[np.zeros(38), 3.0, 3.0],
+            True,
+            "too small",
+        ),  # far beyond the 38th, but third of 41 is not in the top 5 %
         (0.2, np.linspace(0, 1, 40), True, "refuted"),
         (0.2, np.linspace(0, 1, 40), False, "inconclusive"),
     ],

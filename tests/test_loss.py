@@ -11,6 +11,9 @@ from harness.interventions import Engine
 from harness.loss import losses, row_losses
 from harness.sequences import Positions
 from tests.interventions.bridges import tiny_bridge
+from tests.one_thread import one_thread  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def sequences(n=9, lengths=(4, 6, 10)):

@@ -41,7 +41,7 @@ def test_a_mechanism_announces_its_discovery_procedure_or_none(claims):
 
 
 def test_an_unknown_mechanism_is_answered_with_the_known_ones(claims):
-    with pytest.raises(DeclarationError, match="there are: first, second. Did you mean 'first'"):
+    with pytest.raises(DeclarationError, match=r"there are: first, second\. Did you mean 'first'"):
         named("firts", claims=claims)
 
 

@@ -52,7 +52,11 @@ def missing(monkeypatch):
 
 def test_registered_models_are_the_default_whether_or_not_they_are_here(missing):
     registered = mechanism({"gpt2-small": REGISTERED, "induction-2l@1": REGISTERED, "induction-2l@0": REGISTERED})
-    assert default_models(registered, profile="default", weights=[]) == ["gpt2-small", "induction-2l@1", "induction-2l@0"]
+    assert default_models(registered, profile="default", weights=[]) == [
+        "gpt2-small",
+        "induction-2l@1",
+        "induction-2l@0",
+    ]
     assert default_models(registered, profile="quick", weights=[]) == ["induction-2l@0"]
     assert default_models(registered, profile="quick", weights=["gpt2-small"]) == ["gpt2-small", "induction-2l@0"]
 
@@ -104,7 +108,7 @@ def test_given_subjects_are_heads_or_a_file(tmp_path):
     assert parse_subjects("5.1, 5.5") == ("5.1", "5.5")
     path = tmp_path / "found.toml"
     path.write_text(
-        '[models."m".classes.induction]\nheads = ["1.0", "1.6"]\nselected_by = "s"\nsource = "s"\nsplit = "discovery"\n',
+        '[models."m".classes.induction]\nheads = ["1.0", "1.6"]\nselected_by = "s"\nsource = "s"\nsplit = "given"\n',
         encoding="utf-8",
     )
     assert parse_subjects(str(path)) == path

@@ -10,7 +10,9 @@ from harness.population import DRAWS, circuit, matched_heads, matched_sets
 from harness.subjects import Subject
 
 HEADS = [f"{layer}.{head}" for layer in range(12) for head in range(12)]
-SUBJECT = Subject("induction", ("5.1", "5.5"), "m", "s", "discovery", {"induction": ("5.1", "5.5"), "previous-token": ("4.11",)})
+SUBJECT = Subject(
+    "induction", ("5.1", "5.5"), "m", "s", "discovery", {"induction": ("5.1", "5.5"), "previous-token": ("4.11",)}
+)
 
 
 def rng(seed=0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -160,7 +161,9 @@ def test_without_heads_and_discovery_the_error_names_the_file_and_the_option():
 def test_a_negative_replaces_model_and_subject_of_the_same_claim():
     entry = registered(ignore_preconditions=True)
     subject = entry.mechanism.subjects.subject("induction-2l@0", class_name="induction")
-    record = measured(entry, target=SimpleNamespace(**{**vars(MODEL), "offset": 0.0}), subject=replace(subject, heads=("1.7",)))
+    record = measured(
+        entry, target=SimpleNamespace(**{**vars(MODEL), "offset": 0.0}), subject=replace(subject, heads=("1.7",))
+    )
     assert record.verdict != "supported"
     assert record.subject["components"] == ("1.7",)
 
@@ -237,11 +240,11 @@ def test_measuring_computes_no_gradients_allows_a_second_model_and_leaves_torch_
     import torch
 
     before = torch.are_deterministic_algorithms_enabled()
-    with pytest.raises(RuntimeError, match="stop"), measuring(registered()):
+    with contextlib.suppress(KeyError), measuring(registered()):
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()  # a body may load the one-layer twin
-        raise RuntimeError("stop")
+        raise KeyError("a body may fail")
     assert torch.are_deterministic_algorithms_enabled() is before
     assert torch.is_grad_enabled()
 
@@ -256,7 +259,7 @@ def test_a_claim_about_weights_alone_imports_no_torch_to_be_measured():
     assert done.stdout.strip() == "False", done.stderr
 
 
-FILE = '''
+FILE = """
 import numpy as np
 from harness.claim import Control, Metric, Units, claim, unit_values
 
@@ -272,7 +275,7 @@ def test_larger(model, evidence, rng):
         values = unit_values(rng.for_(name).normal(mean, 0.5, len(units)), components=["model"], units=units)
         evidence.treated(values) if name == "treated" else evidence.control(name, values)
     evidence.decide()
-'''
+"""
 
 
 @pytest.fixture

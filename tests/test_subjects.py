@@ -42,7 +42,7 @@ def test_a_subject_has_its_heads_origin_and_the_models_other_classes(tmp_path):
 
 def test_a_class_that_the_model_lacks_is_named_with_those_it_has(tmp_path):
     subject = read(tmp_path, GOOD).subject("tiny@0", class_name="induction")
-    with pytest.raises(DeclarationError, match="no class 'name-mover'.*induction, previous-token"):
+    with pytest.raises(DeclarationError, match=r"no class 'name-mover'.*induction, previous-token"):
         subject.of_class("name-mover")
 
 
