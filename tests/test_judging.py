@@ -274,12 +274,13 @@ def test_a_member_whose_share_includes_zero_is_a_passenger():
     shares = [
         {"component": "5.1", "values": drawn(1.0, seed=4, **joint)},
         {"component": "5.5", "values": drawn(0.0, seed=5, **joint)},
+        {"component": "7.2", "values": drawn(-1.0, seed=6, **joint)},  # works against the others: no passenger either
         {"component": "6.9", "values": UnitValues(np.zeros((1, 24)), ("joint",), units(), units())},
     ]
     sections = judged(drawn(2.0, **joint), shuffled(drawn(0.0, seed=1, **joint)), shares=shares)
     assert verdict_of(sections) == "supported"  # a member that does nothing at all does not spoil it
-    assert [entry["passenger"] for entry in sections["shares"]] == [False, True, True]
-    assert [entry["share"] for entry in sections["shares"]] == pytest.approx([1.0, 0.0, 0.0])
+    assert [entry["passenger"] for entry in sections["shares"]] == [False, True, False, True]
+    assert [entry["share"] for entry in sections["shares"]] == pytest.approx([1.0, 0.0, -1.0, 0.0])
     assert sections["shares"][0]["low"] < 1.0 < sections["shares"][0]["high"]
 
 

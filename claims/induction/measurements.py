@@ -107,11 +107,15 @@ def attention_damage(
     return {head: found[head] for head in heads}
 
 
-def weaker(first: UnitValues, second: UnitValues) -> tuple[UnitValues, tuple[bool, ...]]:
-    """Row by row the measurement with the smaller mean, and for which rows that is the first."""
-    chosen = first.mean() <= second.mean()
-    smaller = replace(first, values=np.where(chosen[:, None], first.values, second.values))
-    return smaller, tuple(bool(flag) for flag in chosen)
+def weaker(first: UnitValues, second: UnitValues) -> tuple[bool, ...]:
+    """For every row whether the first measurement has the smaller mean (or an equal one)."""
+    return tuple(bool(flag) for flag in first.mean() <= second.mean())
+
+
+def chosen(first: UnitValues, second: UnitValues, *, by_first: Sequence[bool]) -> UnitValues:
+    """Row by row the first measurement or the second. A control takes the kind that decides the subject's own row."""
+    rows = np.asarray(by_first)[:, None]
+    return replace(first, values=np.where(rows, first.values, second.values))
 
 
 def copying_scores(

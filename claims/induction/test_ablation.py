@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from claims.induction.measurements import copy_damage, describe, donors_of, weaker
-from fixtures.prompts.repeated import repeated_random_tokens
+from claims.induction.measurements import chosen, copy_damage, describe, donors_of, weaker
+from fixtures.prompts.repeated import SHORT, repeated_random_tokens
 from harness.ablation import Ablation
 from harness.claim import Control, Cost, Margin, Metric, Units, claim
 from harness.population import circuit, matched_heads, matched_sets
@@ -34,7 +34,7 @@ POPULATION_UNITS = 16
     rival="any change of this size in the residual stream does it",
     exposed_by="same dose, random direction",
     units=Units(default=16, quick=16, reason="discovery SD 0.3 nats at SESOI 0.6: 12 clusters have 90 % power at twice it"),
-    cost=Cost(draws=90, tokens=51),
+    cost=Cost(draws=90, tokens=41),
 )
 def test_ablating_an_induction_head_costs_the_second_copy(model, subject, evidence, rng):
     sets = {head: (head,) for head in subject.heads}
@@ -58,7 +58,7 @@ def test_ablating_an_induction_head_costs_the_second_copy(model, subject, eviden
     rival="any change of this size in the residual stream does it",
     exposed_by="same dose, random direction",
     units=Units(default=16, quick=16, reason="discovery SD 0.6 nats at SESOI 0.6: 16 clusters have 90 % power at twice it"),
-    cost=Cost(draws=130, tokens=51),
+    cost=Cost(draws=130, tokens=41),
 )
 def test_ablating_the_induction_heads_together_costs_the_second_copy(model, subject, evidence, rng):
     others = matched_sets(subject.heads, among=model.heads(), exclude=circuit(subject), rng=rng.for_("controls"), draws=49)
@@ -77,7 +77,7 @@ def test_ablating_the_induction_heads_together_costs_the_second_copy(model, subj
 
 def measure_ablation(model, evidence, rng, *, sets, others, matched):
     """Fill treated, controls and margin of an ablation claim; decided on the weaker kind of ablation."""
-    sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"))
+    sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"), lengths=SHORT)
     describe(evidence, sequences)
     donors = donors_of(model, sequences, rng)
     segment = sequences.segments()
@@ -87,13 +87,16 @@ def measure_ablation(model, evidence, rng, *, sets, others, matched):
         return copy_damage(model, prompts, sets=heads, ablation=ablation, evidence=evidence, what=kind)
 
     resampled, mean = ablated(sequences, sets, "resample"), ablated(sequences, sets, "mean")
-    treated, by_resampling = weaker(resampled.second, mean.second)
+    by_resampling = weaker(resampled.second, mean.second)
+    treated = chosen(resampled.second, mean.second, by_first=by_resampling)
     fresh = sequences.fresh_second(model.random_token_pool(), rng=rng.for_("fresh"))
-    unrepeated, _ = weaker(ablated(fresh, sets, "resample", 1).second, ablated(fresh, sets, "mean").second)
+    unrepeated = chosen(
+        ablated(fresh, sets, "resample", 1).second, ablated(fresh, sets, "mean").second, by_first=by_resampling
+    )
     few = sequences.first(POPULATION_UNITS)
     first_few = [donor.first(POPULATION_UNITS) for donor in donors[:1]]
     population = copy_damage(model, few, sets=others, ablation=Ablation("resample", first_few), evidence=evidence, what="other heads")
-    found_on = repeated_random_tokens(model, n=12, rng=rng.for_("discovery"))
+    found_on = repeated_random_tokens(model, n=12, rng=rng.for_("discovery"), lengths=SHORT)
     its_donors = donors_of(model, found_on, rng, count=1)
     discovery = copy_damage(model, found_on, sets=others, ablation=Ablation("resample", its_donors), evidence=evidence, what="discovery")
 

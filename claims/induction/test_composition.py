@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from claims.induction.measurements import attention_damage, describe, donors_of, weaker
-from fixtures.prompts.repeated import repeated_random_tokens
+from claims.induction.measurements import attention_damage, chosen, describe, donors_of, weaker
+from fixtures.prompts.repeated import SHORT, repeated_random_tokens
 from harness.ablation import Ablation
 from harness.claim import Control, Cost, Metric, Units, claim
 from harness.population import circuit, matched_sets
@@ -29,10 +29,10 @@ from harness.subjects import parse_head
     rival="any change of this size before the induction heads disturbs their attention",
     exposed_by="same dose, random direction",
     units=Units(default=32, quick=16, reason="discovery SD 0.1 at SESOI 0.1: 13 clusters have 90 % power at twice it"),
-    cost=Cost(draws=70, tokens=51),
+    cost=Cost(draws=70, tokens=41),
 )
 def test_ablating_previous_token_heads_blinds_induction_heads(model, subject, evidence, rng):
-    sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"))
+    sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"), lengths=SHORT)
     describe(evidence, sequences)
     feeders, heads = subject.of_class("previous-token"), subject.heads
     earlier = [head for head in model.heads() if parse_head(head)[0] < min(subject.layers())]
@@ -45,9 +45,9 @@ def test_ablating_previous_token_heads_blinds_induction_heads(model, subject, ev
 
     donors, feeding = donors_of(model, sequences, rng), {"previous-token": feeders}
     resampled, mean = (by_head(fall(sequences, feeding, kind, donors)) for kind in ("resample", "mean"))
-    treated, _ = weaker(resampled, mean)
+    treated = chosen(resampled, mean, by_first=weaker(resampled, mean))
     fresh = sequences.fresh_second(model.random_token_pool(), rng=rng.for_("fresh"))
-    few, found_on = sequences.first(16), repeated_random_tokens(model, n=12, rng=rng.for_("discovery"))
+    few, found_on = sequences.first(16), repeated_random_tokens(model, n=12, rng=rng.for_("discovery"), lengths=SHORT)
     population = fall(few, others, "resample", [donors[0].first(16)])
     discovery = fall(found_on, others, "resample", donors_of(model, found_on, rng, count=1))
 

@@ -8,7 +8,7 @@ from claims.induction.measurements import (
     draw_swap,
     swap_effects,
 )
-from fixtures.prompts.repeated import repeated_random_tokens
+from fixtures.prompts.repeated import SHORT, repeated_random_tokens
 from harness.claim import Control, Cost, Metric, Units, claim
 from harness.population import circuit, matched_heads
 
@@ -57,10 +57,10 @@ def test_ov_circuits_of_induction_heads_copy(model, subject, evidence, rng):
     rival="any change of the head's value disturbs the old prediction without making a new one",
     exposed_by="an unrelated token in the new one's place",
     units=Units(default=32, quick=16, reason="discovery SD 1 logit: 32 clusters have 80 % power at twice the SESOI"),
-    cost=Cost(draws=30, tokens=51),
+    cost=Cost(draws=30, tokens=41),
 )
 def test_swapping_the_attended_token_moves_the_prediction(model, subject, evidence, rng):
-    sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"))
+    sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"), lengths=SHORT)
     describe(evidence, sequences)
     swap = draw_swap(model, sequences, rng.for_("swap"))
     moved, unrelated = swap_effects(model, sequences, swap, heads=subject.heads, evidence=evidence, what="swap")
@@ -69,7 +69,7 @@ def test_swapping_the_attended_token_moves_the_prediction(model, subject, eviden
     others = sorted({head for names in matched.values() for head in names})
     few = sequences.first(16)
     population, _ = swap_effects(model, few, swap.first(16), heads=others, evidence=evidence, what="other heads")
-    found_on = repeated_random_tokens(model, n=12, rng=rng.for_("discovery"))
+    found_on = repeated_random_tokens(model, n=12, rng=rng.for_("discovery"), lengths=SHORT)
     its_swap = draw_swap(model, found_on, rng.for_("discovery swap"))
     discovery, _ = swap_effects(model, found_on, its_swap, heads=others, evidence=evidence, what="discovery")
 

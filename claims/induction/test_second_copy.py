@@ -20,7 +20,7 @@ from harness.claim import Control, Cost, Margin, Metric, Units, claim
     controls=(Control("shuffled second half, same positions", "input"), Control("fresh second half", "input")),
     rival="the model raises every token that it has seen, whatever its order, or copies from a fixed offset",
     exposed_by="shuffled second half, same positions; block lengths vary from 10 to 40",
-    units=Units(default=64, quick=16, reason="twice 2 x 31 block lengths; discovery SD 0.5 nats needs 5 clusters"),
+    units=Units(default=32, quick=16, reason="discovery SD 1.5 nats at most: 30 clusters have 90 % power at twice the SESOI"),
     cost=Cost(draws=12, tokens=51),
 )
 def test_the_second_copy_is_predicted(model, evidence, rng):
