@@ -44,7 +44,9 @@ def main() -> None:
         found = discover(world, discovery_streams("induction", fingerprint=world.fingerprint), thresholds=False)
         subject = found.subject("induction", source="discovered in a null world")
         for entry in entries:
-            bound = BoundClaim(entry.claim, entry.test, entry.source, mechanism, MODEL, Options(profile=options.profile))
+            bound = BoundClaim(
+                entry.claim, entry.test, entry.source, mechanism, MODEL, Options(profile=options.profile)
+            )
             try:
                 record = measured_on(bound, world, subject=subject)
             except MechclaimsError as error:
@@ -63,7 +65,11 @@ def _summary(verdicts: dict[str, Counter[str]], effects: dict[str, list[float]])
         worlds = sum(counts.values())
         supported = counts["supported"]
         values = [1.0] * supported + [0.0] * (worlds - supported)
-        upper = clopper_pearson(values, clusters=[str(n) for n in range(worlds)]).bound(0.05, side="upper") if worlds > 1 else 1.0
+        upper = (
+            clopper_pearson(values, clusters=[str(n) for n in range(worlds)]).bound(0.05, side="upper")
+            if worlds > 1
+            else 1.0
+        )
         claims[claim_id] = {
             "worlds": worlds, "supported": supported, "upper_bound_95": round(upper, 4), "verdicts": dict(counts),
             "largest_effect": max(effects[claim_id], default=None),

@@ -12,6 +12,7 @@ from claims.induction.measurements import (
     DONORS,
     Swap,
     attention_damage,
+    chosen,
     copy_damage,
     copying_scores,
     describe,
@@ -126,9 +127,10 @@ def test_the_weaker_ablation_is_chosen_row_by_row_by_its_mean():
     def values(rows):
         return UnitValues(np.array(rows, dtype=float), ("a", "b", "c"), ("u", "v"), ("u", "v"))
 
-    chosen, by_first = weaker(values([[1, 1], [5, 0], [2, 2]]), values([[0, 3], [1, 1], [2, 2]]))
-    assert chosen.values.tolist() == [[1, 1], [1, 1], [2, 2]]
+    first, second = values([[1, 1], [5, 0], [2, 2]]), values([[0, 3], [1, 1], [2, 2]])
+    by_first = weaker(first, second)
     assert by_first == (True, False, True)
+    assert chosen(first, second, by_first=by_first).values.tolist() == [[1, 1], [1, 1], [2, 2]]
 
 
 def test_prompts_are_recorded_by_hash_with_examples():
@@ -172,9 +174,14 @@ def test_attention_damage_is_the_fall_of_the_score_and_follows_the_order_of_the_
     lines = []
     evidence = SimpleNamespace(track=lambda items, what: (lines.append(what), items)[1])
     found = attention_damage(
-        gpt2, some, sets={"0.1": ("0.1",)}, ablation=Ablation("resample", [donor]), heads=("1.2", "1.0"),
-        evidence=evidence, what="resample",
-    )  # fmt: skip
+        gpt2,
+        some,
+        sets={"0.1": ("0.1",)},
+        ablation=Ablation("resample", [donor]),
+        heads=("1.2", "1.0"),
+        evidence=evidence,
+        what="resample",
+    )
     assert list(found) == ["1.2", "1.0"]
     assert set(lines) == {"resample"}
     before = attention_scores(gpt2, some, pairs=some.second_copy())
@@ -318,8 +325,8 @@ def test_the_swap_is_a_hook_on_values_with_all_later_patterns_frozen(gpt2):
             swapped = {values[layer]: with_rows_of(donor[values[layer]], keys, head)}
             after, _ = hooked(gpt2.bridge, tokens, swapped | frozen)
             rise = after - before
-            for effects, chosen in ((moved, swap.new), (unrelated, swap.other)):
-                expected = float((rise[queries, chosen[here]] - rise[queries, swap.old[here]]).mean())
+            for effects, tokens_of in ((moved, swap.new), (unrelated, swap.other)):
+                expected = float((rise[queries, tokens_of[here]] - rise[queries, swap.old[here]]).mean())
                 assert effects.values[place, row] == pytest.approx(expected, abs=1e-4)
 
 

@@ -43,7 +43,9 @@ def without_mechanism(model, subject):
 @pytest.mark.parametrize("entry", CLAIMS, ids=lambda entry: entry.claim.id)
 def test_no_claim_is_supported_without_the_mechanism(entry, mechanism, subject, without_mechanism):
     bound = BoundClaim(entry.claim, entry.test, entry.source, mechanism, MODEL, Options(profile="quick"))
-    verdicts = {negative.name: measured_on(bound, negative.model, subject=subject).verdict for negative in without_mechanism}
+    verdicts = {
+        negative.name: measured_on(bound, negative.model, subject=subject).verdict for negative in without_mechanism
+    }
     assert "supported" not in verdicts.values(), verdicts
     assert set(verdicts) == {"untrained", "lesioned W_O", "lesioned W_QK", "fixed-offset impostor"}
 
@@ -62,7 +64,8 @@ def test_blocks_of_one_length_would_have_been_fooled_by_the_impostor(model, subj
     constant = random_blocks(range(64), n=8, rng=np.random.default_rng(5), lengths=[OFFSET + 1], bos=64)
     varied = random_blocks(range(64), n=31, rng=np.random.default_rng(5), lengths=range(10, 41), bos=64)
     fooled, seen_through = (
-        attention_scores(impostor, each, pairs=each.second_copy()).of(subject.heads).mean() for each in (constant, varied)
+        attention_scores(impostor, each, pairs=each.second_copy()).of(subject.heads).mean()
+        for each in (constant, varied)
     )
     assert (fooled > 0.5).all()
     assert (seen_through < 0.2).all()

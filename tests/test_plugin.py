@@ -14,7 +14,7 @@ pytest_plugins = ["pytester"]
 REPOSITORY = Path(__file__).parents[1]
 CONFTEST = 'pytest_plugins = ["harness.plugin"]\n'
 
-CLAIM = '''
+CLAIM = """
 import numpy as np
 from harness.claim import Control, Metric, Units, claim, unit_values
 
@@ -28,12 +28,13 @@ DECLARATION = dict(
 @claim(**DECLARATION)
 def test_larger(model, evidence, rng):
     units = [f"unit-{i}" for i in range(evidence.n_units)]
-    draw = lambda name, mean: unit_values(rng.for_(name).normal(mean, 0.5, len(units)), components=["model"], units=units)
+    def draw(name, mean):
+        return unit_values(rng.for_(name).normal(mean, 0.5, len(units)), components=["model"], units=units)
     evidence.treated(draw("treated", EFFECT))
     evidence.control("shuffled", draw("shuffled", 0.0))
     evidence.control("permuted", draw("permuted", 0.0))
     evidence.decide()
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,18 @@ def tiny_model(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     config = {
-        "n_layers": 2, "d_model": 16, "n_ctx": 96, "d_head": 8, "n_heads": 2, "d_vocab": 65, "attn_only": True,
-        "normalization_type": "LN", "act_fn": "relu", "positional_embedding_type": "standard", "seed": 0,
-    }  # fmt: skip
+        "n_layers": 2,
+        "d_model": 16,
+        "n_ctx": 96,
+        "d_head": 8,
+        "n_heads": 2,
+        "d_vocab": 65,
+        "attn_only": True,
+        "normalization_type": "LN",
+        "act_fn": "relu",
+        "positional_embedding_type": "standard",
+        "seed": 0,
+    }
     save_native(boot_native(config), path, metadata={"recipe": "random", "train_seed": "0", "train_loss": "0"})
     return path
 
@@ -118,7 +128,7 @@ def test_two_runs_and_two_workers_give_the_same_hashes(suite, pytester):
         (("sesoi=0.5,", ""), "sesoi is None"),
         (('unit="nats"', 'unit=""'), "metric has no unit"),
         (('Control("permuted", "label")', 'Control("twin", "model")'), "two controls of kind input or label"),
-        (("units=Units(default=24, quick=16, reason=\"a toy\"),", ""), "units is missing"),
+        (('units=Units(default=24, quick=16, reason="a toy"),', ""), "units is missing"),
         (('Control("permuted", "label")),', 'Control("permuted", "same-dose")), subject="head",'), "no class 'head'"),
     ],
 )
@@ -177,7 +187,9 @@ def test_collecting_and_dry_runs_write_nothing(suite, pytester):
 
 
 def test_stopping_at_the_first_failure_leaves_a_run_marked_interrupted(suite, pytester):
-    suite(toy(effect=0.0), "--data-seed", "0", "--data-seed", "1", "--require", "supported", "-x").assert_outcomes(failed=1)
+    suite(toy(effect=0.0), "--data-seed", "0", "--data-seed", "1", "--require", "supported", "-x").assert_outcomes(
+        failed=1
+    )
     run = json.loads(next((pytester.path / "reports" / "runs").glob("*/run.json")).read_text())
     assert run["interrupted"] is True
     assert len(records(pytester)) == 1

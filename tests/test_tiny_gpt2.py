@@ -1,4 +1,4 @@
-"""Every claim that names GPT-2 small runs on a random GPT-2 with as many heads, loaded from a folder; none is supported."""
+"""Every claim on GPT-2 small runs on a random GPT-2 with as many heads, loaded from a folder; none is supported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def random_gpt2(tmp_path_factory):
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = GPT2Config(vocab_size=96, n_positions=128, n_embd=48, n_layer=8, n_head=12, bos_token_id=0, eos_token_id=1)
+        config = GPT2Config(
+            vocab_size=96, n_positions=128, n_embd=48, n_layer=8, n_head=12, bos_token_id=0, eos_token_id=1
+        )
         GPT2LMHeadModel(config).save_pretrained(folder)
     return load(f"path:{folder}")
 

@@ -14,7 +14,10 @@ CONTROLS = (
     Control("fresh second half", "input"),
 )
 FIRST_COPY = Margin(
-    "cost on the first copy", unit="nats per token", at_most=0.2, reason="a third of the SESOI: what is lost is the copying"
+    "cost on the first copy",
+    unit="nats per token",
+    at_most=0.2,
+    reason="a third of the SESOI: what is lost is the copying",
 )
 POPULATION_UNITS = 16
 """Sequences on which the other heads are ablated; the effect itself uses all."""
@@ -33,7 +36,9 @@ POPULATION_UNITS = 16
     margins=(FIRST_COPY,),
     rival="any change of this size in the residual stream does it",
     exposed_by="same dose, random direction",
-    units=Units(default=16, quick=16, reason="discovery SD 0.3 nats at SESOI 0.6: 12 clusters have 90 % power at twice it"),
+    units=Units(
+        default=16, quick=16, reason="discovery SD 0.3 nats at SESOI 0.6: 12 clusters have 90 % power at twice it"
+    ),
     cost=Cost(draws=90, tokens=41),
 )
 def test_ablating_an_induction_head_costs_the_second_copy(model, subject, evidence, rng):
@@ -47,7 +52,7 @@ def test_ablating_an_induction_head_costs_the_second_copy(model, subject, eviden
 @claim(
     id="induction.joint-ablation",
     paper="olsson2022",
-    statement="Ablating the induction heads together costs the model its prediction of the second copy, and spares the first.",
+    statement="Ablating the induction heads together costs the prediction of the second copy, and spares the first.",
     metric=Metric("rise of the loss on the second copy", unit="nats per token"),
     sesoi=0.6,
     sesoi_reason="5 % of the largest behaviour on the discovery split (SmolLM2: 9.4 nats), rounded up",
@@ -57,20 +62,24 @@ def test_ablating_an_induction_head_costs_the_second_copy(model, subject, eviden
     margins=(FIRST_COPY,),
     rival="any change of this size in the residual stream does it",
     exposed_by="same dose, random direction",
-    units=Units(default=16, quick=16, reason="discovery SD 0.6 nats at SESOI 0.6: 16 clusters have 90 % power at twice it"),
+    units=Units(
+        default=16, quick=16, reason="discovery SD 0.6 nats at SESOI 0.6: 16 clusters have 90 % power at twice it"
+    ),
     cost=Cost(draws=130, tokens=41),
 )
 def test_ablating_the_induction_heads_together_costs_the_second_copy(model, subject, evidence, rng):
-    others = matched_sets(subject.heads, among=model.heads(), exclude=circuit(subject), rng=rng.for_("controls"), draws=49)
+    others = matched_sets(
+        subject.heads, among=model.heads(), exclude=circuit(subject), rng=rng.for_("controls"), draws=49
+    )
     sequences, donors = measure_ablation(
         model, evidence, rng, sets={"joint": subject.heads}, others=others, matched={"joint": tuple(others)}
     )
-    joint = evidence.measured()
-    rest = {head: tuple(other for other in subject.heads if other != head) for head in subject.heads}
     if len(subject.heads) > 1:
-        without = copy_damage(model, sequences, sets=rest, ablation=Ablation("resample", donors[:1]), evidence=evidence).second
+        rest = {head: tuple(other for other in subject.heads if other != head) for head in subject.heads}
+        together = Ablation("resample", donors[:1])
+        costs = copy_damage(model, sequences, sets={"joint": subject.heads} | rest, ablation=together).second
         for head in subject.heads:
-            evidence.share(head, values=joint.minus(without.of([head])))
+            evidence.share(head, values=costs.of(["joint"]).minus(costs.of([head])))
     show_dose(model, evidence, sequences, donors, heads=subject.heads)
     evidence.decide()
 
@@ -82,8 +91,8 @@ def measure_ablation(model, evidence, rng, *, sets, others, matched):
     donors = donors_of(model, sequences, rng)
     segment = sequences.segments()
 
-    def ablated(prompts, heads, kind, count=len(donors), stream="dose"):
-        ablation = Ablation(kind, donors[:count], segment=segment, rng=rng.for_(stream))
+    def ablated(prompts, heads, kind, count=None):
+        ablation = Ablation(kind, donors[:count], segment=segment, rng=rng.for_("dose"))
         return copy_damage(model, prompts, sets=heads, ablation=ablation, evidence=evidence, what=kind)
 
     resampled, mean = ablated(sequences, sets, "resample"), ablated(sequences, sets, "mean")
@@ -95,10 +104,14 @@ def measure_ablation(model, evidence, rng, *, sets, others, matched):
     )
     few = sequences.first(POPULATION_UNITS)
     first_few = [donor.first(POPULATION_UNITS) for donor in donors[:1]]
-    population = copy_damage(model, few, sets=others, ablation=Ablation("resample", first_few), evidence=evidence, what="other heads")
+    population = copy_damage(
+        model, few, sets=others, ablation=Ablation("resample", first_few), evidence=evidence, what="other heads"
+    )
     found_on = repeated_random_tokens(model, n=12, rng=rng.for_("discovery"), lengths=SHORT)
     its_donors = donors_of(model, found_on, rng, count=1)
-    discovery = copy_damage(model, found_on, sets=others, ablation=Ablation("resample", its_donors), evidence=evidence, what="discovery")
+    discovery = copy_damage(
+        model, found_on, sets=others, ablation=Ablation("resample", its_donors), evidence=evidence, what="discovery"
+    )
 
     evidence.treated(treated)
     evidence.component_control("other heads", population.second, discovery=discovery.second, matched=matched)
@@ -106,14 +119,28 @@ def measure_ablation(model, evidence, rng, *, sets, others, matched):
     evidence.control("fresh second half", unrepeated)
     evidence.margin("cost on the first copy", resampled.first)
     evidence.table(
-        "Kinds of ablation", columns=["heads", "resample, nats", "mean, nats", "decided on", "dose (length of the change)"],
-        rows=[[name, resampled.second.mean()[row], mean.second.mean()[row], "resample" if by_resampling[row] else "mean",
-               resampled.dose.mean()[row]] for row, name in enumerate(sets)],
-    )  # fmt: skip
+        "Kinds of ablation",
+        columns=["heads", "resample, nats", "mean, nats", "decided on", "dose (length of the change)"],
+        rows=[
+            [
+                name,
+                resampled.second.mean()[row],
+                mean.second.mean()[row],
+                "resample" if by_resampling[row] else "mean",
+                resampled.dose.mean()[row],
+            ]
+            for row, name in enumerate(sets)
+        ],
+    )
     evidence.picture(
-        "bars", "Loss on the second copy when ablated", caption="Resample ablation; mean over sequences.", unit="nats per token",
-        labels=[*sets, "mean of others"], values=[*resampled.second.mean(), population.second.mean().mean()], threshold=evidence.claim.sesoi,
-    )  # fmt: skip
+        "bars",
+        "Loss on the second copy when ablated",
+        caption="Resampled; mean over sequences.",
+        unit="nats per token",
+        labels=[*sets, "mean of others"],
+        values=[*resampled.second.mean(), population.second.mean().mean()],
+        threshold=evidence.claim.sesoi,
+    )
     evidence.note("No effect of an ablation would not show that a head has no function: models repair themselves.")
     return sequences, donors
 
@@ -122,10 +149,17 @@ def show_dose(model, evidence, sequences, donors, *, heads):
     """Record the effect at a quarter, half, three quarters and the whole of the intervention."""
     scales, few = (0.0, 0.25, 0.5, 0.75, 1.0), sequences.first(12)
     points = [
-        copy_damage(model, few, sets={"joint": heads}, ablation=Ablation("resample", [donors[0].first(12)], scale=scale)).second
+        copy_damage(
+            model, few, sets={"joint": heads}, ablation=Ablation("resample", [donors[0].first(12)], scale=scale)
+        ).second
         for scale in scales
     ]
     evidence.picture(
-        "curve", "Dose and damage", caption="Share of the resampling change that is made; 12 sequences.", x=scales,
-        y=[float(point.mean()[0]) for point in points], xlabel="share of the change", ylabel="rise of the loss, nats per token",
-    )  # fmt: skip
+        "curve",
+        "Dose and damage",
+        caption="Share of the resampling change that is made; 12 sequences.",
+        x=scales,
+        y=[float(point.mean()[0]) for point in points],
+        xlabel="share of the change",
+        ylabel="rise of the loss, nats per token",
+    )

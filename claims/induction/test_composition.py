@@ -53,26 +53,34 @@ def test_ablating_previous_token_heads_blinds_induction_heads(model, subject, ev
 
     evidence.treated(treated)
     evidence.component_control(
-        "other sets of earlier heads", rows_by_head(population), discovery=rows_by_head(discovery),
+        "other sets of earlier heads",
+        rows_by_head(population),
+        discovery=rows_by_head(discovery),
         matched={head: [f"{name} on {head}" for name in others] for head in heads},
-    )  # fmt: skip
+    )
     evidence.control("same dose, random direction", by_head(fall(sequences, feeding, "same-dose", donors[:1])))
     evidence.control("fresh second half, same positions", by_head(fall(fresh, feeding, "resample", donors[:1])))
     evidence.table(
-        "Fall of each head's score", columns=["head", "resample", "mean", "heads ablated"],
+        "Fall of each head's score",
+        columns=["head", "resample", "mean", "heads ablated"],
         rows=[[head, resampled.mean()[row], mean.mean()[row], ", ".join(feeders)] for row, head in enumerate(heads)],
-    )  # fmt: skip
+    )
     evidence.picture(
-        "bars", "Prefix-matching score lost", caption="Resample ablation of the previous-token heads.", unit="attention probability",
-        labels=list(heads), values=resampled.mean(), threshold=evidence.claim.sesoi,
-    )  # fmt: skip
+        "bars",
+        "Prefix-matching score lost",
+        caption="Resample ablation of the previous-token heads.",
+        unit="attention probability",
+        labels=list(heads),
+        values=resampled.mean(),
+        threshold=evidence.claim.sesoi,
+    )
     evidence.decide()
 
 
 @claim(
     id="induction.k-composition",
     paper="elhage2021",
-    statement="In the weights alone: a previous-token head K-composes with the induction heads more than other earlier heads do.",
+    statement="In the weights alone, a previous-token head K-composes with induction heads more than other heads do.",
     metric=Metric("K-composition score, mean over induction heads", unit="Frobenius ratio"),
     sesoi=0.01,
     sesoi_reason="a quarter of the mean score of two unrelated heads (0.04 on GPT-2 small)",
@@ -91,16 +99,28 @@ def test_a_previous_token_head_composes_with_induction_heads(weights, subject, e
     means = scores.mean_over_targets()
     evidence.exact(value=means[feeder], population={head: score for head, score in means.items() if head != feeder})
     evidence.table(
-        f"Rank of {feeder} among all heads before each induction head", columns=["head", "score", "rank", "of", "mean of all"],
-        rows=[[head, scores.by_source(head)[feeder], scores.rank(feeder, target=head), len(scores.by_source(head)),
-               float(np.mean(list(scores.by_source(head).values())))] for head in subject.heads],
-    )  # fmt: skip
+        f"Rank of {feeder} among all heads before each induction head",
+        columns=["head", "score", "rank", "of", "mean of all"],
+        rows=[
+            [
+                head,
+                scores.by_source(head)[feeder],
+                scores.rank(feeder, target=head),
+                len(scores.by_source(head)),
+                float(np.mean(list(scores.by_source(head).values()))),
+            ]
+            for head in subject.heads
+        ],
+    )
     first = min(subject.layers())
     evidence.picture(
-        "head_map", "K-composition with the induction heads", caption="Mean over induction heads, earlier heads only.",
-        unit="Frobenius ratio", marked=[feeder],
+        "head_map",
+        "K-composition with the induction heads",
+        caption="Mean over induction heads, earlier heads only.",
+        unit="Frobenius ratio",
+        marked=[feeder],
         values=[[means[f"{layer}.{head}"] for head in range(weights.n_heads)] for layer in range(first)],
-    )  # fmt: skip
+    )
     for note in weights.notes:
         evidence.note(note)
     evidence.decide()
@@ -111,7 +131,9 @@ def by_head(found):
     from harness.values import UnitValues
 
     first = next(iter(found.values()))
-    return UnitValues(np.concatenate([each.values for each in found.values()]), tuple(found), first.units, first.clusters)
+    return UnitValues(
+        np.concatenate([each.values for each in found.values()]), tuple(found), first.units, first.clusters
+    )
 
 
 def rows_by_head(found):

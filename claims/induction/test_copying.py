@@ -19,7 +19,7 @@ from harness.population import circuit, matched_heads
     statement="The OV circuits of induction heads copy: they raise the logit of the token that is attended to.",
     metric=Metric("direct effect on the attended token's logit, above the block's other tokens", unit="logits"),
     sesoi=0.5,
-    sesoi_reason="half a logit makes a token 1.6 times likelier; heads outside the class average under 0.1 on discovery",
+    sesoi_reason="half a logit makes a token 1.6 times likelier; other heads average under 0.1 on discovery",
     alternative="greater",
     subject="induction",
     controls=(Control("other heads", "component"), Control("another token of the block", "label")),
@@ -38,9 +38,13 @@ def test_ov_circuits_of_induction_heads_copy(model, subject, evidence, rng):
     evidence.component_control("other heads", scores, discovery=discovery, matched=other_heads(model, subject, rng))
     evidence.control("another token of the block", deranged.of(subject.heads))
     evidence.picture(
-        "head_map", "Copying score of every head", caption="Mean over sequences; subjects are marked.", unit="logits",
-        values=scores.mean().reshape(model.n_layers, model.n_heads), marked=subject.heads,
-    )  # fmt: skip
+        "head_map",
+        "Copying score of every head",
+        caption="Mean over sequences; subjects are marked.",
+        unit="logits",
+        values=scores.mean().reshape(model.n_layers, model.n_heads),
+        marked=subject.heads,
+    )
     evidence.decide()
 
 
@@ -77,10 +81,14 @@ def test_swapping_the_attended_token_moves_the_prediction(model, subject, eviden
     evidence.component_control("other heads", population, discovery=discovery, matched=matched)
     evidence.control("an unrelated token in the new one's place", unrelated)
     evidence.picture(
-        "bars", "Prediction moved by one head's swapped value", caption="Mean over sequences; the query attends as before.",
-        unit="logits", labels=[*subject.heads, "mean of others"], values=[*moved.mean(), population.mean().mean()],
+        "bars",
+        "Prediction moved by one head's swapped value",
+        caption="Mean over sequences; the query attends as before.",
+        unit="logits",
+        labels=[*subject.heads, "mean of others"],
+        values=[*moved.mean(), population.mean().mean()],
         threshold=evidence.claim.sesoi,
-    )  # fmt: skip
+    )
     evidence.decide()
 
 

@@ -28,7 +28,9 @@ from harness.population import circuit, matched_heads
     ),
     rival="a head that attends at a fixed offset, or to any earlier copy of the token itself",
     exposed_by="shuffled second half at the same positions; block lengths vary from 10 to 40",
-    units=Units(default=64, quick=16, reason="discovery SD 0.1 at an effect of 0.5: 12 would do, 64 show length by length"),
+    units=Units(
+        default=64, quick=16, reason="discovery SD 0.1 at an effect of 0.5: 12 would do, 64 show length by length"
+    ),
     tier="reliability",  # this score selected the heads: the claim says that they are still there on fresh sequences
     cost=Cost(draws=13, tokens=51),
 )
@@ -54,9 +56,13 @@ def test_induction_heads_attend_to_the_token_after_the_match(model, subject, evi
     evidence.control("shuffled second half, same positions", shuffled.of(subject.heads))
     evidence.control("fresh second half, same positions", fresh.of(subject.heads))
     evidence.picture(
-        "head_map", "Prefix-matching score of every head", caption="Mean over sequences; subjects are marked.",
-        unit="attention probability", values=scores.mean().reshape(model.n_layers, model.n_heads), marked=subject.heads,
-    )  # fmt: skip
+        "head_map",
+        "Prefix-matching score of every head",
+        caption="Mean over sequences; subjects are marked.",
+        unit="attention probability",
+        values=scores.mean().reshape(model.n_layers, model.n_heads),
+        marked=subject.heads,
+    )
     show_pattern(evidence, model, sequences, head=subject.heads[0])
     evidence.decide()
 
@@ -67,14 +73,19 @@ def test_induction_heads_attend_to_the_token_after_the_match(model, subject, evi
     statement="The heads' prefix-matching scores on GPT-2 small are those of TransformerLens' public notebook.",
     metric=Metric("prefix-matching score", unit="attention probability"),
     sesoi=0.1,
-    sesoi_reason="two unseeded draws of the notebook differ by up to 0.089 (Main_Demo aaf384f2 against Exploratory 52c42edd)",
+    sesoi_reason="two unseeded draws of the notebook differ by up to 0.089",
     alternative="greater",
     subject="induction",
     controls=(),
     margins=(
-        Margin("distance to the published score", unit="attention probability", at_least=-0.1, at_most=0.1,
-               reason="two unseeded draws of the notebook differ by up to 0.089"),
-    ),  # fmt: skip
+        Margin(
+            "distance to the published score",
+            unit="attention probability",
+            at_least=-0.1,
+            at_most=0.1,
+            reason="two unseeded draws of the notebook differ by up to 0.089",
+        ),
+    ),
     rival="none: this tests the engine, not the mechanism",
     exposed_by="the published number",
     units=Units(default=16, quick=16, reason="the notebook used 10 sequences of 2 x 50 tokens"),
@@ -105,7 +116,10 @@ def show_pattern(evidence, model, sequences, *, head):
     layer, number = (int(part) for part in head.split("."))
     pattern = Engine.of(model).run(one.tensor(), keep={"pattern": [layer]}, stop_at_layer=layer + 1).pattern[layer]
     evidence.picture(
-        "pattern", f"Attention of {head} on one repeated sequence",
-        caption="Rows attend to columns; the second copy starts half way. The stripe is attention to the token after the match.",
-        head=head, matrix=pattern[0, number].cpu().numpy().round(4), tokens=[str(token) for token in one.tokens[0]],
-    )  # fmt: skip
+        "pattern",
+        f"Attention of {head} on one repeated sequence",
+        caption="Rows attend to columns; the stripe in the second copy is attention to the token after the match.",
+        head=head,
+        matrix=pattern[0, number].cpu().numpy().round(4),
+        tokens=[str(token) for token in one.tokens[0]],
+    )

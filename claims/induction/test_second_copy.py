@@ -20,7 +20,9 @@ from harness.claim import Control, Cost, Margin, Metric, Units, claim
     controls=(Control("shuffled second half, same positions", "input"), Control("fresh second half", "input")),
     rival="the model raises every token that it has seen, whatever its order, or copies from a fixed offset",
     exposed_by="shuffled second half, same positions; block lengths vary from 10 to 40",
-    units=Units(default=32, quick=16, reason="discovery SD 1.5 nats at most: 30 clusters have 90 % power at twice the SESOI"),
+    units=Units(
+        default=32, quick=16, reason="discovery SD 1.5 nats at most: 30 clusters have 90 % power at twice the SESOI"
+    ),
     cost=Cost(draws=12, tokens=51),
 )
 def test_the_second_copy_is_predicted(model, evidence, rng):
@@ -34,16 +36,20 @@ def test_the_second_copy_is_predicted(model, evidence, rng):
     evidence.control("shuffled second half, same positions", shuffled)
     evidence.control("fresh second half", fresh)
     evidence.picture(
-        "distribution", "Loss where the second copy stands", caption="One value per sequence.", unit="nats per token",
-        treated=repeated.values[0], control={"shuffled": shuffled.values[0], "fresh": fresh.values[0]},
-    )  # fmt: skip
+        "distribution",
+        "Loss where the second copy stands",
+        caption="One value per sequence.",
+        unit="nats per token",
+        treated=repeated.values[0],
+        control={"shuffled": shuffled.values[0], "fresh": fresh.values[0]},
+    )
     evidence.decide()
 
 
 @claim(
     id="induction.two-layers",
     paper="elhage2021",
-    statement="Two layers are needed: a one-layer model trained on the same tokens does not learn to predict the second copy.",
+    statement="Two layers are needed: one layer, trained on the same tokens, does not predict the second copy.",
     metric=Metric("gain of two layers over one on the second copy", unit="nats per token"),
     sesoi=1.0,
     sesoi_reason="as for induction.second-copy, of which this is the two-layer model's advantage",
@@ -53,9 +59,14 @@ def test_the_second_copy_is_predicted(model, evidence, rng):
         Control("fresh second half", "input"),
     ),
     margins=(
-        Margin("one layer's gain as a share of two layers'", unit="ratio of gains", at_least=-0.05, at_most=0.05,
-               reason="under 5 % of the two-layer gain counts as none (issue of the suite, set before training)"),
-    ),  # fmt: skip
+        Margin(
+            "one layer's gain as a share of two layers'",
+            unit="ratio of gains",
+            at_least=-0.05,
+            at_most=0.05,
+            reason="under 5 % of the two-layer gain counts as none (set before training)",
+        ),
+    ),
     rival="a one-layer model would do as well with tokens in view: skip-trigrams or raising what was seen",
     exposed_by="the equivalence margin on the one-layer model's own gain",
     units=Units(default=64, quick=64, reason="the ratio's interval must fit into +-5 %: half-width 2 % at 64"),
@@ -88,8 +99,8 @@ def test_one_layer_is_not_enough(model, evidence, rng):
         ],
     )
     evidence.note(
-        "The margin is on the gain over a shuffled second half, which keeps the tokens and takes their order. Over fresh "
-        "tokens one layer gains more, by raising whatever it has seen; that needs no match."
+        "The margin is on the gain over a shuffled second half, which keeps the tokens and takes their order. Over "
+        "fresh tokens one layer gains more, by raising whatever it has seen; that needs no match."
     )
     evidence.margin(
         "one layer's gain as a share of two layers'", shuffled_gain["one"], relative_to=shuffled_gain["two"]

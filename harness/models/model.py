@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import gc
 import io
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -33,7 +33,7 @@ class Sampling(Protocol):
         ...
 
     def p_value(self, threshold: float, *, alternative: Literal["greater", "less"]) -> float:
-        """p of H0: effect <= threshold (>= for "less"): the smallest error at which the bound reaches it."""
+        """P of H0: effect <= threshold (>= for "less"): the smallest error at which the bound reaches it."""
         ...
 
 
