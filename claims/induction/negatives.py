@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 OFFSET = 24
 """A fixed offset that a repeated block of 25 tokens would turn into a perfect prefix-matching score."""
-SHARPNESS = 5.0
-"""Scale of the impostor's attention scores: enough for a probability of over one half at the offset (tested)."""
+SHARPNESS = 10.0
+"""Scale of the impostor's attention scores: at 10 the offset gets 0.47 of the attention (tested); more adds little."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,10 @@ def _normed(resid: Tensor) -> Tensor:
 
 
 def _waves(positions: Tensor, size: int) -> Tensor:
-    """[sample, size]: cosines and sines of the position at wavelengths from 7 to 150."""
+    """[sample, size]: cosines and sines of the position at wavelengths from 3 to 60."""
     import torch
 
-    lengths = torch.logspace(np.log10(7), np.log10(150), size // 2, dtype=torch.float64)
+    lengths = torch.logspace(np.log10(3), np.log10(60), size // 2, dtype=torch.float64)
     angles = 2 * np.pi * positions[:, None] / lengths
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
@@ -151,4 +151,5 @@ def _fit(read: Tensor, target: Tensor) -> Tensor:
     import torch
 
     gram = read.T @ read + 1e-3 * len(read) * torch.eye(read.shape[1], dtype=torch.float64)
-    return torch.linalg.solve(gram, read.T @ target)
+    fitted: Tensor = torch.linalg.solve(gram, read.T @ target)
+    return fitted

@@ -41,7 +41,8 @@ def test_the_second_copy_is_predicted(model, evidence, rng):
         caption="One value per sequence.",
         unit="nats per token",
         treated=repeated.values[0],
-        control={"shuffled": shuffled.values[0], "fresh": fresh.values[0]},
+        control=[shuffled.values[0], fresh.values[0]],
+        labels=["repeated", "shuffled", "fresh"],
     )
     evidence.decide()
 
