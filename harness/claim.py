@@ -141,6 +141,7 @@ class Evidence:
         *,
         discovery: UnitValues,
         matched: Mapping[str, Sequence[str]],
+        treated: UnitValues | None = None,
     ) -> None:
         """Compare with other components: their mean (by the SESOI) and their 95th-percentile member (by 0).
 
@@ -149,8 +150,18 @@ class Evidence:
             population: the same metric for the other components, on the treated units or a subset of them.
             discovery: the same metric on the discovery split, from which the 95th-percentile member is chosen.
             matched: for each treated component the rows of `population` that it is compared with.
+            treated: the subject's values measured as the population was, where `evidence.treated` got another kind.
+
+        Raises:
+            DeclarationError: the discovery values come from units on which the claim is decided.
         """
-        self._fill(name, kinds={"component"}, against=Against(name, "component", population, discovery, dict(matched)))
+        if set(discovery.units) & set(population.units):
+            raise DeclarationError(
+                f"claim {self.claim.id!r}: control {name!r} chooses its 95th percentile on units that decide it; "
+                "measure `discovery` on other prompts"
+            )
+        against = Against(name, "component", population, discovery, dict(matched), treated)
+        self._fill(name, kinds={"component"}, against=against)
 
     def control(self, name: str, values: UnitValues) -> None:
         """Compare with paired values of an input, label, same-dose or model control: one row, or one per component."""

@@ -16,13 +16,18 @@ from harness.values import UnitValues
 
 @dataclass(frozen=True)
 class Against:
-    """Values of one control; `discovery` and `matched` for a population of components."""
+    """Values of one control; `discovery` and `matched` for a population of components.
+
+    `treated` are the subject's values of the same kind of measurement as the control's, where those differ from the
+    values that the other controls are compared with.
+    """
 
     name: str
     kind: str
     values: UnitValues
     discovery: UnitValues | None = None
     matched: Mapping[str, Sequence[str]] | None = None
+    treated: UnitValues | None = None
 
     def others(self, component: str) -> tuple[str, ...]:
         """Rows of the population that a component is compared with; StatisticsError where there is none."""
@@ -71,7 +76,7 @@ def contrasts_of(claim: Claim, treated: UnitValues, *, entry: Against) -> Iterat
     """
     threshold = claim.sesoi if claim.alternative == "greater" else -claim.sesoi
     for component in treated.components:
-        own = treated.of([component])
+        own = (entry.treated or treated).of([component])
         if entry.matched is None:
             against = _row_for(component, treated, entry)
             own.require_paired(against)
@@ -93,7 +98,7 @@ def ranks_of(claim: Claim, treated: UnitValues, *, entry: Against) -> Iterator[d
     for component in treated.components:
         if entry.matched is None:
             continue
-        own = float(restricted(treated.of([component]), entry.values).mean()[0])
+        own = float(restricted((entry.treated or treated).of([component]), entry.values).mean()[0])
         others = entry.values.of(entry.others(component))
         rank = population_rank(own, others.mean(), alternative=claim.alternative)
         best = percentile_name(claim, entry, component=component)

@@ -6,6 +6,7 @@ Values arrive as `UnitValues`; what leaves are the sections of a record. The sta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from harness.stats.records import Condition, Judgement, Rule
 from harness.values import UnitValues
 
 RESAMPLES = 9_999
+"""Least number of resamples; a family of m components takes 100 m / alpha where that is more."""
 _SIDES: tuple[Literal["lower", "upper"], Literal["lower", "upper"]] = ("lower", "upper")
 
 
@@ -71,10 +73,13 @@ def judge_evidence(
             rank for entry in against if entry.kind == "component" for rank in ranks_of(claim, treated, entry=entry)
         ),
     }
+    resamples = max(RESAMPLES, math.ceil(100 * len(treated.components) / claim.alpha))
     try:
-        conditions = [_condition(claim, contrast, rng=rng) for contrast in contrasts]
+        conditions = [_condition(claim, contrast, rng=rng, resamples=resamples) for contrast in contrasts]
         conditions += [
-            c for margin in claim.margins for c in _margin_conditions(claim, margin, margins[margin.name], rng=rng)
+            condition
+            for margin in claim.margins
+            for condition in _margin_conditions(claim, margin, margins[margin.name], rng=rng, resamples=resamples)
         ]
         sections["shares"] = tuple(_share(claim, entry, rng=rng) for entry in shares)
     except StatisticsError as error:
@@ -83,13 +88,13 @@ def judge_evidence(
     return sections
 
 
-def _condition(claim: Claim, contrast: Contrast, *, rng: np.random.Generator) -> Condition:
+def _condition(claim: Claim, contrast: Contrast, *, rng: np.random.Generator, resamples: int) -> Condition:
     from harness.stats.sampling import mean_sampling
 
     difference = contrast.difference()
     method = _method_of_differences(claim, difference)
     sampling = mean_sampling(
-        difference.values[0], clusters=difference.clusters, method=method, rng=rng, resamples=RESAMPLES
+        difference.values[0], clusters=difference.clusters, method=method, rng=rng, resamples=resamples
     )
     return Condition(
         component=contrast.component,
@@ -103,7 +108,7 @@ def _condition(claim: Claim, contrast: Contrast, *, rng: np.random.Generator) ->
 
 
 def _margin_conditions(
-    claim: Claim, margin: Margin, entry: MarginInput, *, rng: np.random.Generator
+    claim: Claim, margin: Margin, entry: MarginInput, *, rng: np.random.Generator, resamples: int
 ) -> Iterator[Condition]:
     """One condition per row of the margin's values; each belongs to the component of that name."""
     from harness.stats.ratio import ratio_sampling
@@ -115,11 +120,11 @@ def _margin_conditions(
         if entry.relative_to is None:
             method = claim.interval_method(len(set(entry.values.clusters)))
             sampling = mean_sampling(
-                values, clusters=entry.values.clusters, method=method, rng=rng, resamples=RESAMPLES
+                values, clusters=entry.values.clusters, method=method, rng=rng, resamples=resamples
             )
         else:
             below = _denominator(entry.relative_to, component)
-            sampling = ratio_sampling(values, below, clusters=entry.values.clusters, rng=rng, resamples=RESAMPLES)
+            sampling = ratio_sampling(values, below, clusters=entry.values.clusters, rng=rng, resamples=resamples)
         yield Condition(
             component=component,
             control=margin.name,
@@ -217,7 +222,9 @@ def _judge_exact(claim: Claim, exact: ExactInput, *, assay_shown: bool, failed: 
     elif not assay_shown:
         verdict, reason = "inconclusive", f"{result.reason}; assay not shown to work"
     else:
-        verdict, reason = ("too small" if result.distance > 0 else "refuted"), result.reason
+        far = result.distance >= claim.sesoi  # and yet not in the top 5 %: the population has a tail of its own
+        verdict = "inconclusive" if far else "too small" if result.distance > 0 else "refuted"
+        reason = result.reason
     return {
         "judgement": {"verdict": verdict, "reason": reason, "components": (), "outcomes": ()},
         "exact": {**plain, "population": dict(exact.population)},
@@ -231,6 +238,7 @@ def _measured(treated: UnitValues, contrasts: Sequence[Contrast], margins: Mappi
         f"{contrast.component} | {contrast.control}": {
             "units": contrast.against.units,
             "values": contrast.against.values[0],
+            "treated": contrast.treated.values[0],
         }
         for contrast in contrasts
     }

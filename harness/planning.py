@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _TOKENS_PER_SECOND_PER_MIB = 300_000
 """Forward passes here: 600 tokens a second for a model of 515 MiB; small models are bound by overhead instead."""
 _OVERHEAD_TOKENS_PER_SECOND = 100_000
+_DEQUANTISED = 5.5
+"""How much larger the packaged 4-bit weights are in memory than on disk."""
 
 
 def default_models(mechanism: Mechanism, *, profile: Profile, weights: Sequence[str]) -> list[str]:
@@ -100,7 +102,7 @@ def plan_lines(bound: Sequence[BoundClaim]) -> list[str]:
             continue
         seconds, tokens = _estimate(entry)
         total += seconds
-        memory = max(memory, 2.5 * found.bytes / 2**20 + 700)
+        memory = max(memory, 4 * _loaded_mib(entry) + 500)
         units = entry.claim.units
         what = (
             "exact, no units"
@@ -128,8 +130,13 @@ def _estimate(entry: BoundClaim) -> tuple[float, float]:
     if cost is None or units is None:
         return 1.0, 0.0
     tokens = cost.draws * cost.tokens * (entry.options.n_units or units.for_profile(entry.options.profile))
-    size_mib = max(find(entry.model_id).size_bytes / 2**20, 1.0)
-    return tokens / min(_TOKENS_PER_SECOND_PER_MIB / size_mib, _OVERHEAD_TOKENS_PER_SECOND), tokens
+    return tokens / min(_TOKENS_PER_SECOND_PER_MIB / max(_loaded_mib(entry), 1.0), _OVERHEAD_TOKENS_PER_SECOND), tokens
+
+
+def _loaded_mib(entry: BoundClaim) -> float:
+    """About what the model's weights take in memory."""
+    spec = find(entry.model_id)
+    return spec.size_bytes / 2**20 * (_DEQUANTISED if spec.kind == "packaged" else 1.0)
 
 
 def _quick(spec: ModelSpec) -> bool:

@@ -10,11 +10,15 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from harness.errors import StatisticsError
 from harness.stats.matched_sets import MatchedSets, distinct_sets
+from harness.stats.ranks import ENOUGH_SETS
 from harness.subjects import Subject, parse_head
 
 DRAWS = 99
 """K in the default profile: sets drawn where there are too many to measure all."""
+_WIDENING = (ENOUGH_SETS, 100, 1_000, 10_000, 10**9)
+"""Sets asked for, overlapping ones included, until enough of them hold none of the subject's heads."""
 
 
 def circuit(subject: Subject) -> frozenset[str]:
@@ -48,10 +52,32 @@ def matched_sets(
     rng: np.random.Generator,
     draws: int = DRAWS,
 ) -> dict[str, tuple[str, ...]]:
-    """Sets of as many heads from the same layers, by a name that lists them."""
-    sets = _matched(tuple(heads), among=among, exclude=set(exclude) - set(heads), rng=rng, draws=draws)
-    others = [members for members in sets.sets if not set(members) & set(heads)] or list(sets.sets)
-    return {"+".join(members): members for members in others}
+    """Up to `draws` sets of as many heads from nearby layers that hold none of `heads`, by a name that lists them.
+
+    The window of layers widens until there are enough such sets or no layer is left.
+
+    Raises:
+        StatisticsError: every set of this size holds one of the heads.
+    """
+    without: list[tuple[str, ...]] = []
+    for enough in _WIDENING:
+        sets = _matched(
+            tuple(heads), among=among, exclude=set(exclude) - set(heads), rng=rng, draws=20 * draws, enough=enough
+        )
+        without = [members for members in sets.sets if not set(members) & set(heads)]
+        if len(without) >= ENOUGH_SETS or sets.window is None:
+            break
+    if not without:
+        raise StatisticsError(f"every matched set of {len(heads)} heads holds one of {', '.join(heads)}")
+    kept = sorted(rng.permutation(len(without))[:draws])
+    return {"+".join(without[place]): without[place] for place in kept}
+
+
+def left_out(subject: Subject) -> str:
+    """A note that names the heads which the subject is not compared with."""
+    rest = sorted(circuit(subject) - set(subject.heads), key=parse_head)
+    named = ", ".join(rest) or "none"
+    return f"Other heads leave out the subject's own class and the mechanism's other classes: {named}."
 
 
 def _matched(
@@ -61,6 +87,7 @@ def _matched(
     exclude: Collection[str],
     rng: np.random.Generator,
     draws: int = DRAWS,
+    enough: int = ENOUGH_SETS,
 ) -> MatchedSets:
     layers: Mapping[str, int] = {name: parse_head(name)[0] for name in dict.fromkeys((*among, *heads))}
     return distinct_sets(heads, layers, rng=rng, draws=draws, exclude=[name for name in exclude if name in layers])

@@ -267,4 +267,4 @@ def _assay_shown(bound: BoundClaim) -> bool:
         return False
     from harness.store import BASELINE, supported_claims
 
-    return bound.claim.id in supported_claims(bound.options.reports / BASELINE)
+    return (bound.claim.id, bound.claim.version) in supported_claims(bound.options.reports / BASELINE)

@@ -113,8 +113,8 @@ def write_atomically(path: Path, *, text: str) -> None:
         ) from error
 
 
-def supported_claims(folder: Path) -> frozenset[str]:
-    """Ids of the claims that a folder of records holds as `supported` on some model: their assay can say yes."""
+def supported_claims(folder: Path) -> frozenset[tuple[str, int]]:
+    """(id, version) of the claims that a folder holds as `supported` on some model: their assay can say yes."""
     found = set()
     for path in sorted(folder.glob("*.json")):
         if path.name == "run.json":
@@ -122,5 +122,5 @@ def supported_claims(folder: Path) -> frozenset[str]:
         content = json.loads(path.read_text(encoding="utf-8"))
         judgement = content.get("judgement") or {}
         if judgement.get("verdict") == "supported" and not content.get("exploratory"):
-            found.add(content["claim"]["id"])
+            found.add((content["claim"]["id"], content["claim"]["version"]))
     return frozenset(found)

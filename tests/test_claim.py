@@ -38,7 +38,7 @@ def evidence(declaration=CLAIM, **options):
 def drawn(purpose, mean, components=("1.0",)):
     rng = Streams(("values",)).for_(purpose)
     values = rng.normal(0, 0.3, (len(components), 24)) + np.reshape(mean, (-1, 1))
-    return unit_values(values, components=components, units=[f"u{i}" for i in range(24)])
+    return unit_values(values, components=components, units=[f"{purpose[0] == 'd'}{i}" for i in range(24)])
 
 
 def filled(effect, **options):
@@ -132,7 +132,13 @@ def test_a_control_is_filled_as_the_kind_that_was_declared():
         evidence().control("other heads", drawn("x", 0.0))
     scores = drawn("scores", [0.0] * 24, HEADS)
     with pytest.raises(DeclarationError, match="declared as kind 'input'"):
-        evidence().component_control("shuffled", scores, discovery=scores, matched={"1.0": HEADS[1:]})
+        evidence().component_control("shuffled", scores, discovery=drawn("discovery", 0.0), matched={"1.0": HEADS[1:]})
+
+
+def test_the_percentile_is_not_chosen_on_units_that_decide():
+    scores = drawn("scores", [0.0] * 24, HEADS)
+    with pytest.raises(DeclarationError, match="measure `discovery` on other prompts"):
+        evidence().component_control("other heads", scores, discovery=scores, matched={"1.0": HEADS[1:]})
 
 
 def test_nothing_is_filled_or_decided_twice():

@@ -325,7 +325,7 @@ def test_judging_twice_with_the_same_stream_gives_the_same_numbers():
             2.0,
             np.r_[np.zeros(38), 3.0, 3.0],
             True,
-            "too small",
+            "inconclusive",
         ),  # far beyond the 38th, but third of 41 is not in the top 5 %
         (0.2, np.linspace(0, 1, 40), True, "refuted"),
         (0.2, np.linspace(0, 1, 40), False, "inconclusive"),

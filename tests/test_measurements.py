@@ -213,9 +213,9 @@ def test_a_head_that_copies_exactly_scores_one_less_the_blocks_mean(copier):
     np.testing.assert_allclose(copying_scores(copier, some).values[0], 1 - 1 / some.lengths, atol=1e-5)
 
 
-def test_the_same_head_scores_below_zero_for_any_other_token_of_the_block(copier):
+def test_the_same_head_scores_below_zero_for_tokens_that_the_block_lacks(copier):
     some = sequences()
-    scores = copying_scores(copier, some, derange=np.random.default_rng(1))
+    scores = copying_scores(copier, some, unrelated=np.random.default_rng(1))
     np.testing.assert_allclose(scores.values[0], -1 / some.lengths, atol=1e-5)
 
 

@@ -27,6 +27,8 @@ Item = TypeVar("Item")
 
 SHUFFLES = 10
 """Shuffles per sequence, averaged (design, section 3)."""
+UNRELATED = 10
+"""Unrelated tokens per sequence, averaged."""
 DONORS = 5
 """Donor sequences per sequence for resample ablation."""
 
@@ -119,39 +121,43 @@ def chosen(first: UnitValues, second: UnitValues, *, by_first: Sequence[bool]) -
 
 
 def copying_scores(
-    model: Model, sequences: RepeatedTokens, *, derange: np.random.Generator | None = None
+    model: Model, sequences: RepeatedTokens, *, unrelated: np.random.Generator | None = None
 ) -> UnitValues:
     """Direct effect of each head's OV circuit on the logit of the token it reads, above the block's other tokens.
 
     What a head would write if it attended fully to one position of the first copy, read by the unembedding at the
     final norm's mean scale in the second copy; averaged over positions (Elhage et al. 2021, "copying").
-    [head, sequence] in logits. With `derange` the score is taken for another token of the block instead of the one
-    that was read.
+    [head, sequence] in logits. With `unrelated` the score is averaged over ten random tokens that the block lacks,
+    instead of taken for the one that was read.
     """
     engine = Engine.of(model)
+    pool = np.asarray(model.random_token_pool())
     values = np.zeros((engine.n_layers * engine.n_heads, len(sequences)))
     for index, batch in sequences.batches():
         run = engine.run(batch.tensor(), keep=("v",))
         for place, row in enumerate(index):
-            values[:, row] = _copying_of_row(engine, run, batch, place, derange)
+            outside = None
+            if unrelated is not None:
+                outside = unrelated.choice(np.setdiff1d(pool, batch.block(place)), size=UNRELATED, replace=False)
+            values[:, row] = _copying_of_row(engine, run, batch, row=place, outside=outside)
     names = tuple(f"{layer}.{head}" for layer in range(engine.n_layers) for head in range(engine.n_heads))
     return UnitValues(values, names, sequences.units, sequences.units)
 
 
 def _copying_of_row(
-    engine: Engine, run: Run, batch: RepeatedTokens, row: int, derange: np.random.Generator | None
+    engine: Engine, run: Run, batch: RepeatedTokens, *, row: int, outside: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
+    """[head]: the score of every head on one sequence."""
     length, start = int(batch.lengths[row]), batch.start
-    unembed = engine.W_U[:, batch.block(row)]  # [d_model token]
-    unembed = unembed - unembed.mean(dim=1, keepdim=True)
+    block = engine.W_U[:, batch.block(row)]  # [d_model token]
     scale = engine.final_scale(run)[row, start + length : start + 2 * length].mean()
-    own = np.arange(length) if derange is None else np.roll(np.arange(length), int(derange.integers(1, length)))
-    scores = []
+    read = block if outside is None else engine.W_U[:, outside].mean(dim=1, keepdim=True).expand_as(block)
     group = engine.n_heads // engine.n_kv_heads
+    scores = []
     for layer in range(engine.n_layers):
         v = run.v[layer][row, start : start + length].repeat_interleave(group, dim=1)  # [pos head d_head]
-        written = (v.transpose(0, 1) @ (engine.W_O(layer) @ unembed)) / scale  # [head pos token]
-        scores.append(written[:, np.arange(length), own].mean(dim=1))
+        written = v.transpose(0, 1) @ (engine.W_O(layer) @ (read - block.mean(dim=1, keepdim=True))) / scale
+        scores.append(written.diagonal(dim1=1, dim2=2).mean(dim=1))  # [head pos token]: each position's own token
     return np.concatenate([score.double().cpu().numpy() for score in scores])
 
 

@@ -8,7 +8,7 @@ from claims.induction.measurements import attention_damage, chosen, describe, do
 from fixtures.prompts.repeated import SHORT, repeated_random_tokens
 from harness.ablation import Ablation
 from harness.claim import Control, Cost, Metric, Units, claim
-from harness.population import circuit, matched_sets
+from harness.population import circuit, left_out, matched_sets
 from harness.subjects import parse_head
 
 
@@ -30,6 +30,7 @@ from harness.subjects import parse_head
     exposed_by="same dose, random direction",
     units=Units(default=32, quick=16, reason="discovery SD 0.1 at SESOI 0.1: 13 clusters have 90 % power at twice it"),
     cost=Cost(draws=70, tokens=41),
+    version=2,
 )
 def test_ablating_previous_token_heads_blinds_induction_heads(model, subject, evidence, rng):
     sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"), lengths=SHORT)
@@ -45,21 +46,24 @@ def test_ablating_previous_token_heads_blinds_induction_heads(model, subject, ev
 
     donors, feeding = donors_of(model, sequences, rng), {"previous-token": feeders}
     resampled, mean = (by_head(fall(sequences, feeding, kind, donors)) for kind in ("resample", "mean"))
-    treated = chosen(resampled, mean, by_first=weaker(resampled, mean))
+    by_resampling = weaker(resampled, mean)
     fresh = sequences.fresh_second(model.random_token_pool(), rng=rng.for_("fresh"))
+    unrepeated = [by_head(fall(fresh, feeding, kind, donors)) for kind in ("resample", "mean")]
     few, found_on = sequences.first(16), repeated_random_tokens(model, n=12, rng=rng.for_("discovery"), lengths=SHORT)
     population = fall(few, others, "resample", [donors[0].first(16)])
     discovery = fall(found_on, others, "resample", donors_of(model, found_on, rng, count=1))
 
-    evidence.treated(treated)
+    evidence.treated(chosen(resampled, mean, by_first=by_resampling))
     evidence.component_control(
         "other sets of earlier heads",
         rows_by_head(population),
         discovery=rows_by_head(discovery),
         matched={head: [f"{name} on {head}" for name in others] for head in heads},
+        treated=resampled,
     )
     evidence.control("same dose, random direction", by_head(fall(sequences, feeding, "same-dose", donors[:1])))
-    evidence.control("fresh second half, same positions", by_head(fall(fresh, feeding, "resample", donors[:1])))
+    evidence.control("fresh second half, same positions", chosen(*unrepeated, by_first=by_resampling))
+    evidence.note(left_out(subject))
     evidence.table(
         "Fall of each head's score",
         columns=["head", "resample", "mean", "heads ablated"],

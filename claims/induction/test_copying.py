@@ -22,7 +22,7 @@ from harness.population import circuit, matched_heads
     sesoi_reason="half a logit makes a token 1.6 times likelier; other heads average under 0.1 on discovery",
     alternative="greater",
     subject="induction",
-    controls=(Control("other heads", "component"), Control("another token of the block", "label")),
+    controls=(Control("other heads", "component"), Control("tokens that the block lacks", "label")),
     rival="most heads copy a little: eigenvalue scores saturate for dozens of heads",
     exposed_by="the 95th percentile of the other heads",
     units=Units(default=32, quick=16, reason="discovery SD under 0.5 logits at SESOI 0.5: 13 clusters have 90 % power"),
@@ -32,11 +32,11 @@ def test_ov_circuits_of_induction_heads_copy(model, subject, evidence, rng):
     sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"))
     describe(evidence, sequences)
     scores = copying_scores(model, sequences)
-    deranged = copying_scores(model, sequences, derange=rng.for_("derange"))
+    unrelated = copying_scores(model, sequences, unrelated=rng.for_("unrelated"))
     discovery = copying_scores(model, repeated_random_tokens(model, n=12, rng=rng.for_("discovery")))
     evidence.treated(scores.of(subject.heads))
     evidence.component_control("other heads", scores, discovery=discovery, matched=other_heads(model, subject, rng))
-    evidence.control("another token of the block", deranged.of(subject.heads))
+    evidence.control("tokens that the block lacks", unrelated.of(subject.heads))
     evidence.picture(
         "head_map",
         "Copying score of every head",

@@ -8,7 +8,7 @@ from claims.induction.measurements import SHUFFLES, describe
 from fixtures.prompts.repeated import repeated_random_tokens
 from harness.attention import attention_scores, averaged
 from harness.claim import Control, Cost, Margin, Metric, Units, claim, unit_values
-from harness.population import circuit, matched_heads
+from harness.population import circuit, left_out, matched_heads
 
 
 @claim(
@@ -51,6 +51,7 @@ def test_induction_heads_attend_to_the_token_after_the_match(model, subject, evi
     discovery = attention_scores(model, found_on, pairs=found_on.second_copy())
     matched = matched_heads(subject.heads, among=model.heads(), exclude=circuit(subject), rng=rng.for_("controls"))
 
+    evidence.note(left_out(subject))
     evidence.treated(scores.of(subject.heads))
     evidence.component_control("other heads", scores, discovery=discovery, matched=matched)
     evidence.control("shuffled second half, same positions", shuffled.of(subject.heads))

@@ -40,7 +40,8 @@ class RandomTokens:
 
     def __init__(self, model, *, n, rng):
         self.tokens = rng.choice(model.random_token_pool(), size=(n, LENGTH))
-        self.units = tuple(f"sequence-{row}" for row in range(n))  # sampled independently: intervals resample these
+        # One id per unit, made of what it holds. Units are sampled independently: intervals resample these.
+        self.units = tuple("-".join(map(str, row[:8])) for row in self.tokens)
 
     def __len__(self):
         return len(self.tokens)

@@ -29,8 +29,8 @@ def combine_trained(records: Sequence[Entry]) -> dict[str, Any] | None:
     never hides a head that does not do it. The mean has a t interval on k - 1 degrees of freedom; a seed's own
     variance is that of a normal interval as wide as its 95 % interval, and serves tau only.
     """
-    ran = [record for record in records if verdict_of(record) not in ("not run", "invalid")]
-    if len(ran) < 2:
+    ran = [record for record in records if verdict_of(record) != "not run"]
+    if len(ran) < 2 or any(verdict_of(record) == "invalid" for record in ran):  # "k of k" must not pass one over
         return None
     by_control: dict[str, list[Effect]] = {}
     for record in ran:
