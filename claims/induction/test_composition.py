@@ -11,7 +11,6 @@ from harness.claim import Control, Cost, Metric, Units, claim
 from harness.population import circuit, left_out, matched_sets
 from harness.subjects import parse_head
 
-
 SETS = 24
 """Matched sets that are measured; each costs a pass over all sequences."""
 
