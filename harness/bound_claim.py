@@ -59,7 +59,8 @@ class BoundClaim:
         parts += [f"--n-units {options.n_units}"] if options.n_units else []
         parts += [f"--subjects {','.join(options.subjects)}"] if options.subjects else []
         parts += [f"--subjects {quoted(str(options.subjects_file))}"] if options.subjects_file else []
-        parts += [f"--weights {quoted(self.model_id)}=FILE"] if self.model_id in options.weights else []
+        reads_file = self.needs_weights_only and self.model_id in options.weights
+        parts += [f"--weights {quoted(self.model_id)}=FILE"] if reads_file else []
         parts += [f"--device {options.device}"] if options.device != "cpu" else []
         parts += [f"--dtype {options.dtype}"] if options.dtype != "float32" else []
         return " ".join(parts)
