@@ -13,9 +13,9 @@ from harness.claim import Control, Cost, Margin, Metric, Units, claim
     paper="olsson2022",
     statement="The model predicts the second copy of a random block far better than the same positions without a copy.",
     metric=Metric("loss on the second copy", unit="nats per token"),
-    # One nat is a probability e times higher per token; null worlds stay within 0.05 nats of zero.
+    # One nat is a probability e times higher per token; null worlds stay within 0.2 nats of zero.
     sesoi=1.0,
-    sesoi_reason="one nat makes the right token 2.7 times likelier; null worlds stay within 0.05 nats",
+    sesoi_reason="one nat makes the right token 2.7 times likelier; null worlds stay within 0.2 nats",
     alternative="less",
     controls=(Control("shuffled second half, same positions", "input"), Control("fresh second half", "input")),
     rival="the model raises every token that it has seen, whatever its order, or copies from a fixed offset",
