@@ -90,4 +90,5 @@ def _matched(
     enough: int = ENOUGH_SETS,
 ) -> MatchedSets:
     layers: Mapping[str, int] = {name: parse_head(name)[0] for name in dict.fromkeys((*among, *heads))}
-    return distinct_sets(heads, layers, rng=rng, draws=draws, exclude=[name for name in exclude if name in layers])
+    banned = [name for name in exclude if name in layers]
+    return distinct_sets(heads, layers, rng=rng, draws=draws, exclude=banned, enough=enough)

@@ -76,3 +76,12 @@ def test_sets_are_drawn_where_they_are_too_many_and_the_draw_is_the_streams():
     assert 0 < len(first) <= 49 <= DRAWS
     for members in first.values():
         assert [member.split(".")[0] for member in members] == ["5", "5", "6", "7", "7"]
+
+
+def test_matched_sets_hold_none_of_the_subject_even_where_most_sets_overlap_it():
+    heads = [f"{layer}.{head}" for layer in range(2) for head in range(8)]
+    subject = ("1.0", "1.1", "1.2", "1.3")  # 70 sets of four in the layer, one of them without any of these
+    for seed in range(5):
+        found = matched_sets(subject, among=heads, exclude=(), rng=np.random.default_rng(seed), draws=24)
+        assert len(found) >= 20
+        assert not any(set(members) & set(subject) for members in found.values())
