@@ -30,7 +30,7 @@ from harness.evidence import jsonable
 from harness.judging import ExactInput, MarginInput, judge_evidence
 from harness.seeding import Streams
 from harness.subjects import Subject
-from harness.values import UnitValues
+from harness.values import UnitValues, unit_values
 
 __all__ = [
     "Alternative",
@@ -44,6 +44,7 @@ __all__ = [
     "Tier",
     "Units",
     "claim",
+    "unit_values",
 ]
 
 Test = TypeVar("Test", bound=Callable[..., None])
@@ -291,17 +292,3 @@ class Evidence:
 
     def _append(self, section: str, entry: object) -> None:
         self.sections.setdefault(section, []).append(entry)
-
-
-def unit_values(
-    values: Any, *, components: Sequence[str], units: Sequence[str], clusters: Sequence[str] | None = None
-) -> UnitValues:
-    """UnitValues from a tensor or array [component, unit] or [unit]; every unit its own cluster unless given."""
-    array = (
-        values.detach().cpu().double().numpy() if hasattr(values, "detach") else np.asarray(values, dtype=np.float64)
-    )
-    if array.ndim not in (1, 2):
-        raise StatisticsError(f"values have {array.ndim} axes; a metric returns [unit] or [component, unit]")
-    return UnitValues(
-        np.atleast_2d(array), tuple(components), tuple(units), tuple(clusters if clusters is not None else units)
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,3 +85,17 @@ class UnitValues:
     def mean(self) -> NDArray[np.float64]:
         """Mean over units, [component]."""
         return np.asarray(self.values.mean(axis=1))
+
+
+def unit_values(
+    values: Any, *, components: Sequence[str], units: Sequence[str], clusters: Sequence[str] | None = None
+) -> UnitValues:
+    """UnitValues from a tensor or array [component, unit] or [unit]; every unit its own cluster unless given."""
+    array = (
+        values.detach().cpu().double().numpy() if hasattr(values, "detach") else np.asarray(values, dtype=np.float64)
+    )
+    if array.ndim not in (1, 2):
+        raise StatisticsError(f"values have {array.ndim} axes; a metric returns [unit] or [component, unit]")
+    return UnitValues(
+        np.atleast_2d(array), tuple(components), tuple(units), tuple(clusters if clusters is not None else units)
+    )

@@ -9,25 +9,13 @@ import numpy as np
 import pytest
 
 from harness.claim import Evidence, claim, declared, unit_values
-from harness.declaration import Claim, Control, Margin, Metric, Units
+from harness.declaration import Control, Margin
 from harness.errors import DeclarationError, StatisticsError, StoreError
 from harness.evidence import jsonable
 from harness.seeding import Streams
+from tests import toy_claim
 
-CLAIM = Claim(
-    id="toy.larger",
-    paper="none2026",
-    statement="Treated values are larger.",
-    metric=Metric("value", unit="nats"),
-    sesoi=0.5,
-    sesoi_reason="a toy",
-    alternative="greater",
-    controls=(Control("other heads", "component"), Control("shuffled", "input")),
-    rival="noise",
-    exposed_by="shuffled",
-    units=Units(default=24, quick=16, reason="a toy"),
-    subject="induction",
-)
+CLAIM = replace(toy_claim.CLAIM, controls=(Control("other heads", "component"), Control("shuffled", "input")))
 HEADS = tuple(f"1.{number}" for number in range(24))
 
 

@@ -14,28 +14,14 @@ import pytest
 
 from harness.bound_claim import BoundClaim, Options, applies
 from harness.claim import unit_values
-from harness.declaration import Claim, Control, Metric, Units
 from harness.errors import DeclarationError, ModelError
 from harness.evidence import from_json
 from harness.mechanism import Discovery, Mechanism
 from harness.session import Loaded, discovery_streams, measure, measuring, not_run, prepare, run, streams_of
 from harness.subjects import Expectation, SubjectsFile
 from tests.paths import REPOSITORY
+from tests.toy_claim import CLAIM
 
-CLAIM = Claim(
-    id="toy.larger",
-    paper="none2026",
-    statement="Treated values are larger.",
-    metric=Metric("value", unit="nats"),
-    sesoi=0.5,
-    sesoi_reason="a toy",
-    alternative="greater",
-    controls=(Control("same dose", "same-dose"), Control("shuffled", "input")),
-    rival="noise",
-    exposed_by="shuffled",
-    units=Units(default=24, quick=16, reason="a toy"),
-    subject="induction",
-)
 MODEL = SimpleNamespace(id="induction-2l@0", fingerprint="f" * 64, n_layers=2, n_heads=8, n_kv_heads=8, offset=2.0)
 REGISTERED = {"classes": {"induction": {"heads": ["1.0"], "selected_by": "m", "source": "s", "split": "discovery"}}}
 
