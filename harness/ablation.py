@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from harness.errors import InterventionError
 from harness.interventions import (
-    AddToAttention,
+    Add,
     Edit,
     Engine,
-    ReplaceZ,
+    Replace,
     Run,
     head_change,
     residual_covariance_factor,
@@ -186,20 +186,20 @@ class _Plan:
 
         return torch.from_numpy(self.batch.real_positions()).to(self.intact.tokens.device)
 
-    def _as_edits(self, replaced: list[ReplaceZ], by_layer: dict[int, Tensor]) -> list[Edit]:
+    def _as_edits(self, replaced: list[Replace], by_layer: dict[int, Tensor]) -> list[Edit]:
         if self.ablation.kind != "same-dose":
             return list(replaced)
         rng = self.ablation.rng
         assert rng is not None, "checked by damage"
         return [
-            AddToAttention(layer, same_dose_vector(change, factor=self.factors[layer], generator=rng))
+            Add(layer, same_dose_vector(change, factor=self.factors[layer], generator=rng))
             for layer, change in by_layer.items()
         ]
 
-    def _replace(self, layer: int, head: int, donor: Run | None) -> ReplaceZ:
+    def _replace(self, layer: int, head: int, donor: Run | None) -> Replace:
         old = self.intact.z_of(layer, head)
         new = self._segment_mean(layer, head) if donor is None else donor.z_of(layer, head)
-        return ReplaceZ(layer, head, old + self.ablation.scale * (new - old))
+        return Replace.z(layer, head, old + self.ablation.scale * (new - old))
 
     def _segment_mean(self, layer: int, head: int) -> Tensor:
         """The mean z of each position's segment over the row's own donors: [batch pos d_head]."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fixtures.prompts.repeated import RepeatedTokens
 from harness.ablation import Ablation, HeadSets, damage
 from harness.attention import mean_attention
-from harness.interventions import Engine, FreezePattern, ReplaceV, Run
+from harness.interventions import Engine, Replace, Run
 from harness.loss import losses, row_losses
 from harness.sequences import Positions
 from harness.subjects import parse_head
@@ -252,8 +252,8 @@ def _with_swapped_value(engine: Engine, intact: Run, donor: Run, at: Positions, 
     v = intact.v[layer][:, :, kv_head].clone()
     keys = at.require_keys()
     v[at.rows, keys] = donor.v[layer][at.rows, keys, kv_head]
-    frozen = [FreezePattern(number, intact.pattern[number]) for number in range(layer, engine.n_layers)]
-    return engine.resume(intact, layer=layer, edits=[ReplaceV(layer, v, head=head), *frozen])
+    frozen = [Replace(number, "pattern", intact.pattern[number]) for number in range(layer, engine.n_layers)]
+    return engine.resume(intact, layer=layer, edits=[Replace.v(layer, v, head=head), *frozen])
 
 
 def _logits_of(engine: Engine, run: Run, swap: Swap) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Interventions on heads, run exactly and fast: the engine, the edits it takes, and doses for controls.
+"""Interventions, exact and fast: values that say what is done, one way to run them, and doses for controls.
 
 Importing this package does not import torch. `README.md` beside this file shows how to write a new edit.
 """
@@ -6,23 +6,53 @@ Importing this package does not import torch. `README.md` beside this file shows
 from __future__ import annotations
 
 from harness.interventions.dose import head_change, residual_covariance_factor, same_dose_vector
-from harness.interventions.edits import AddToAttention, Edit, FreezePattern, ReplaceV, ReplaceZ
+from harness.interventions.edits import Add, Edit, Replace
 from harness.interventions.engine import Engine
+from harness.interventions.hooks import HookEngine
+from harness.interventions.intervention import (
+    Intervention,
+    ablate,
+    freeze_patterns,
+    keep_only,
+    patch,
+    steer,
+    together,
+)
+from harness.interventions.measure import MEMORY_BUDGET, Measured, measure
+from harness.interventions.replacements import Replacement, corrupted, mean, resample, zero
 from harness.interventions.run import Keep, Run
+from harness.interventions.runs import Runs
 from harness.interventions.sites import SITES, Frame
+from harness.interventions.targets import Target
 
 __all__ = [
+    "MEMORY_BUDGET",
     "SITES",
-    "AddToAttention",
+    "Add",
     "Edit",
     "Engine",
     "Frame",
-    "FreezePattern",
+    "HookEngine",
+    "Intervention",
     "Keep",
-    "ReplaceV",
-    "ReplaceZ",
+    "Measured",
+    "Replace",
+    "Replacement",
     "Run",
+    "Runs",
+    "Target",
+    "ablate",
+    "corrupted",
+    "freeze_patterns",
     "head_change",
+    "keep_only",
+    "mean",
+    "measure",
+    "patch",
+    "resample",
     "residual_covariance_factor",
     "same_dose_vector",
+    "steer",
+    "together",
+    "zero",
 ]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import InterventionError
-from harness.interventions.edits import ReplaceZ
+from harness.interventions.edits import Replace
 from harness.interventions.engine import Engine
 from harness.interventions.run import Run
+from harness.interventions.sites import name_of
 
 if TYPE_CHECKING:
     import torch
@@ -20,16 +21,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def head_change(engine: Engine, run: Run, replace: ReplaceZ) -> Float[Tensor, "batch pos d_model"]:
-    """What the replacement adds to the residual stream of `run`: (z_new - z_old) @ W_O. Its norm is the dose."""
+def head_change(engine: Engine, run: Run, replace: Replace) -> Float[Tensor, "batch pos d_model"]:
+    """What replacing z adds to the residual stream of `run`: (z_new - z_old) @ W_O. Its norm is the dose."""
     import torch
 
+    if replace.site != "z":
+        raise InterventionError(f"{name_of(replace)}: head_change takes edits of 'z'.")
     frame = engine.frame(run)
     frame.require_index("layer", replace.layer, edit=replace)
     replace.check(frame)
     with torch.inference_mode():
-        old = run.z_of(replace.layer, replace.head)
-        change: Tensor = (replace.replacement(old) - old) @ engine.W_O(replace.layer)[replace.head]
+        old = run.kept("z", replace.layer)
+        change: Tensor = torch.einsum("bphd,hdm->bpm", replace.apply(old) - old, engine.W_O(replace.layer))
     return change
 
 

@@ -2,16 +2,17 @@
 
 An edit says where it acts (`layer`, `site`), what it writes (`targets`, so that two edits of one target are refused),
 checks itself against the run (`check`) and returns the changed activation (`apply`, which never writes in place).
+`Replace` and `Add` do everything that this package offers; README.md shows how to write another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from harness.errors import InterventionError
-from harness.interventions.sites import Frame, name_of
+from harness.interventions.sites import SITES, Frame, name_of, part_axis, part_kind, position_axis
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -40,123 +41,177 @@ class Edit(Protocol):
         """The activation with the edit made, in a new tensor of the same shape."""
 
 
-@dataclass(frozen=True, eq=False)
-class ReplaceZ:
-    """A head's z is replaced, at all positions or where `positions` is true. Every ablation and patch of a head."""
+@runtime_checkable
+class Narrowable(Protocol):
+    """An edit that can be made on some prompts and on the positions from `start` on: what the fast path saves by."""
 
-    layer: int
-    head: int
-    z: Float[Tensor, "batch pos d_head"] = field(repr=False)
-    positions: Bool[Tensor, "batch pos"] | None = field(default=None, kw_only=True, repr=False)
-    site: ClassVar[str] = "z"
+    def first_position(self) -> int:
+        """Positions before this one are left as they are in every prompt."""
 
-    def targets(self, frame: Frame) -> frozenset[str]:
-        """The head's z."""
-        return frozenset({f"z of head {self.layer}.{self.head}"})
-
-    def check(self, frame: Frame) -> None:
-        """Raise InterventionError unless head, z and positions fit the run."""
-        frame.require_index("head", self.head, edit=self)
-        frame.require_tensor(self.z, "batch pos d_head", edit=self)
-        if self.positions is not None:
-            frame.require_tensor(self.positions, "batch pos", edit=self, dtype="torch.bool")
-
-    def apply(self, activation: Tensor) -> Tensor:
-        """The layer's z [batch pos head d_head] with this head's rows replaced."""
-        edited = activation.clone()
-        edited[:, :, self.head] = self.replacement(activation[:, :, self.head])
-        return edited
-
-    def replacement(self, old: Float[Tensor, "batch pos d_head"]) -> Float[Tensor, "batch pos d_head"]:
-        """The head's z after the edit, given the one before it."""
-        return self.z if self.positions is None else self.z.where(self.positions.unsqueeze(-1), old)
+    def narrowed(self, prompts: slice, start: int) -> Edit:
+        """The same edit for these prompts and for activations that begin at position `start`."""
 
 
 @dataclass(frozen=True, eq=False)
-class AddToAttention:
-    """A vector is added to the attention output: the same-dose control of an ablation."""
+class Replace:
+    """Activations are moved to `value` by `scale` of the way: every ablation, patch and frozen pattern.
 
-    layer: int
-    vector: Float[Tensor, "batch pos d_model"] = field(repr=False)
-    site: ClassVar[str] = "attn_out"
-
-    def targets(self, frame: Frame) -> frozenset[str]:
-        """The attention output: two vectors for one layer are to be summed by the caller, so that none counts twice."""
-        return frozenset({f"attention output of layer {self.layer}"})
-
-    def check(self, frame: Frame) -> None:
-        """Raise InterventionError unless the vector fits the run."""
-        frame.require_tensor(self.vector, "batch pos d_model", edit=self)
-
-    def apply(self, activation: Tensor) -> Tensor:
-        """Attention output [batch pos d_model] plus the vector."""
-        return activation + self.vector
-
-
-@dataclass(frozen=True, eq=False)
-class FreezePattern:
-    """The attention pattern of all heads of a layer is forced."""
-
-    layer: int
-    pattern: Float[Tensor, "batch head query_pos key_pos"] = field(repr=False)
-    site: ClassVar[str] = "pattern"
-
-    def targets(self, frame: Frame) -> frozenset[str]:
-        """The layer's pattern."""
-        return frozenset({f"pattern of layer {self.layer}"})
-
-    def check(self, frame: Frame) -> None:
-        """Raise InterventionError unless the pattern fits the run and looks at no later position."""
-        frame.require_tensor(self.pattern, "batch head query_pos key_pos", edit=self)
-        if bool((self.pattern.triu(1) != 0).any()):
-            raise InterventionError(f"{name_of(self)}: the pattern attends to a later position.")
-
-    def apply(self, activation: Tensor) -> Tensor:
-        """The forced pattern."""
-        return self.pattern
-
-
-@dataclass(frozen=True, eq=False)
-class ReplaceV:
-    """Values are replaced at all positions: for all readers of `kv_head`, or as the query head `head` alone sees them.
-
-    Exactly one of the two is given. Without grouped queries they mean the same.
+    Attributes:
+        layer: the layer.
+        site: one of `SITES`.
+        value: what stands there instead, in the site's own shape; along heads or neurons it may hold `parts` only.
+        parts: the heads, key-value heads or neurons concerned; None for all.
+        positions: where it is true the value is replaced; None for everywhere. Of a pattern, the querying positions.
+        scale: 1 for the whole way.
     """
 
     layer: int
-    v: Float[Tensor, "batch pos d_head"] = field(repr=False)
-    head: int | None = field(default=None, kw_only=True)
-    kv_head: int | None = field(default=None, kw_only=True)
+    site: str
+    value: Float[Tensor, "batch ..."] = field(repr=False)
+    parts: tuple[int, ...] | None = field(default=None, kw_only=True)
+    positions: Bool[Tensor, "batch pos"] | None = field(default=None, kw_only=True, repr=False)
+    scale: float = field(default=1.0, kw_only=True)
 
-    @property
-    def site(self) -> str:
-        """`v` for a key-value head, `v_by_head` for a single query head."""
-        return "v" if self.head is None else "v_by_head"
+    @classmethod
+    def z(
+        cls,
+        layer: int,
+        head: int,
+        value: Float[Tensor, "batch pos d_head"],
+        *,
+        positions: Bool[Tensor, "batch pos"] | None = None,
+    ) -> Replace:
+        """One head's z is replaced."""
+        return cls(layer, "z", value.unsqueeze(2), parts=(head,), positions=positions)
+
+    @classmethod
+    def v(
+        cls,
+        layer: int,
+        value: Float[Tensor, "batch pos d_head"],
+        *,
+        head: int | None = None,
+        kv_head: int | None = None,
+    ) -> Replace:
+        """Values are replaced for all readers of `kv_head`, or as the query head `head` alone sees them.
+
+        Raises:
+            InterventionError: not exactly one of the two is given. Without grouped queries they mean the same.
+        """
+        if head is None and kv_head is not None:
+            return cls(layer, "v", value.unsqueeze(2), parts=(kv_head,))
+        if head is not None and kv_head is None:
+            return cls(layer, "v_by_head", value.unsqueeze(2), parts=(head,))
+        raise InterventionError(
+            f"Replace.v(layer={layer}): give either head= (only this query head sees the values) "
+            "or kv_head= (all its readers do)."
+        )
 
     def targets(self, frame: Frame) -> frozenset[str]:
-        """The values as seen by each query head that is concerned."""
-        heads = [self.head] if self.head is not None else frame.heads_of(self._index)
-        return frozenset(f"v seen by head {self.layer}.{head}" for head in heads)
+        """The parts that are written; keys and values as each query head sees them."""
+        kind = part_kind(self.site)
+        if kind is None:
+            return frozenset({f"{self.site} of layer {self.layer}"})
+        parts = range(frame.count(kind)) if self.parts is None else self.parts
+        if kind == "neuron":
+            return frozenset(f"neuron {self.layer}.{part}" for part in parts)
+        heads = [head for part in parts for head in frame.heads_of(part)] if kind == "kv_head" else parts
+        return frozenset(f"{self.site.removesuffix('_by_head')} of head {self.layer}.{head}" for head in heads)
 
     def check(self, frame: Frame) -> None:
-        """Raise InterventionError unless one of head and kv_head is given and exists, and the values fit the run."""
-        if (self.head is None) == (self.kv_head is None):
-            raise InterventionError(
-                f"{name_of(self)}: give either head= (only this query head sees the values) "
-                "or kv_head= (all its readers do)."
-            )
-        frame.require_index("kv_head" if self.head is None else "head", self._index, edit=self)
-        frame.require_tensor(self.v, "batch pos d_head", edit=self)
+        """Raise InterventionError unless parts, value, positions and scale fit the run."""
+        kind = part_kind(self.site)
+        if self.parts is not None:
+            if kind is None or not self.parts:
+                raise InterventionError(f"{name_of(self)}: name parts where a site has them, and at least one.")
+            for part in self.parts:
+                frame.require_index(kind, part, edit=self)
+        axes = " ".join(SITES[self.site])
+        frame.require_tensor(self.value, axes, edit=self, or_size=self._or_size())
+        if self.positions is not None:
+            frame.require_tensor(self.positions, "batch pos", edit=self, dtype="torch.bool")
+        if not 0 <= self.scale <= 1:
+            raise InterventionError(f"{name_of(self)}: scale is the share of the change that is made, 0 to 1.")
+        if self.site == "pattern" and bool((self.value.triu(1) != 0).any()):
+            raise InterventionError(f"{name_of(self)}: the pattern attends to a later position.")
 
     def apply(self, activation: Tensor) -> Tensor:
-        """The layer's v [batch pos head d_head] (query or key-value heads, as `site` says) with this one replaced."""
-        edited = activation.clone()
-        edited[:, :, self._index] = self.v
+        """The activation with the parts replaced at the positions."""
+        if self.parts is None:
+            return self.replacement(activation)
+        axis = part_axis(self.site)
+        assert axis is not None, "checked"
+        here = (slice(None),) * axis + (list(self.parts),)
+        edited: Tensor = activation.clone()
+        edited[here] = self.replacement(activation[here])
         return edited
 
-    @property
-    def _index(self) -> int:
-        return next(index for index in (self.head, self.kv_head) if index is not None)
+    def replacement(self, old: Tensor) -> Tensor:
+        """What stands at the parts after the edit, given what stood there before."""
+        new = self.value
+        axis = part_axis(self.site)
+        if self.parts is not None and axis is not None and new.shape[axis] != len(self.parts):
+            new = new[(slice(None),) * axis + (list(self.parts),)]
+        if self.scale != 1:
+            new = old.lerp(new, self.scale)
+        if self.positions is None:
+            return new
+        shape = [1] * old.ndim
+        shape[0], shape[position_axis(self.site)] = self.positions.shape
+        return new.where(self.positions.view(shape), old)
+
+    def first_position(self) -> int:
+        """The first position at which any prompt is changed; the length where none is."""
+        if self.positions is None:
+            return 0
+        somewhere = self.positions.any(dim=0).nonzero()
+        return int(somewhere[0]) if len(somewhere) else int(self.positions.shape[1])
+
+    def narrowed(self, prompts: slice, start: int) -> Replace:
+        """The same edit for these prompts and the positions from `start` on, as views."""
+        here = [slice(None)] * self.value.ndim
+        here[0], here[position_axis(self.site)] = prompts, slice(start, None)
+        positions = None if self.positions is None else self.positions[prompts, start:]
+        return Replace(
+            self.layer, self.site, self.value[tuple(here)], parts=self.parts, positions=positions, scale=self.scale
+        )
+
+    def _or_size(self) -> dict[str, int]:
+        kind = part_kind(self.site)
+        return {} if self.parts is None or kind is None else {kind: len(self.parts)}
+
+
+@dataclass(frozen=True, eq=False)
+class Add:
+    """A vector is added at a site of the residual stream's width: steering, and the same-dose control."""
+
+    layer: int
+    vector: Float[Tensor, "batch pos d_model"] = field(repr=False)
+    site: str = field(default="attn_out", kw_only=True)
+
+    def targets(self, frame: Frame) -> frozenset[str]:
+        """The site: two vectors for one place are to be summed by the caller, so that none counts twice."""
+        return frozenset({f"{self.site} of layer {self.layer}"})
+
+    def check(self, frame: Frame) -> None:
+        """Raise InterventionError unless the site takes vectors and the vector fits the run."""
+        if SITES[self.site] != ("batch", "pos", "d_model"):
+            wide = ", ".join(name for name, axes in SITES.items() if axes == ("batch", "pos", "d_model"))
+            raise InterventionError(f"{name_of(self)}: {self.site!r} takes no vector; these do: {wide}.")
+        frame.require_tensor(self.vector, "batch pos d_model", edit=self)
+
+    def apply(self, activation: Tensor) -> Tensor:
+        """The activation plus the vector."""
+        return activation + self.vector
+
+    def first_position(self) -> int:
+        """The first position at which any prompt's vector is not zero; the length where all are."""
+        somewhere = (self.vector != 0).any(dim=-1).any(dim=0).nonzero()
+        return int(somewhere[0]) if len(somewhere) else int(self.vector.shape[1])
+
+    def narrowed(self, prompts: slice, start: int) -> Add:
+        """The same edit for these prompts and the positions from `start` on, as a view."""
+        return Add(self.layer, self.vector[prompts, start:], site=self.site)
 
 
 def check_edits(edits: Sequence[Edit], *, frame: Frame, restart_layer: int, stop_at_layer: int) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from harness.errors import InterventionError
 from harness.interventions.edits import Edit, check_edits
-from harness.interventions.forward import ForwardPass
+from harness.interventions.forward import ForwardPass, Member
 from harness.interventions.reading import read_weights
-from harness.interventions.run import Keep, Run, layers_to_keep
+from harness.interventions.readout import log_probs, require_positions
+from harness.interventions.run import KEEPABLE, Keep, Run, layers_to_keep
 from harness.interventions.sites import Frame
 from harness.interventions.weights import Weights
 
@@ -21,21 +22,21 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-LOGIT_BYTES = 64 * 2**20  # logits held at once while log-probabilities are read; softmax doubles it
-
 
 class Engine:
     """Forward passes over one model. It holds references to the model's weights and never writes to them."""
 
     def __init__(self, weights: Weights) -> None:
-        self._weights = weights
+        self.weights = weights
         self.architecture = weights.architecture
         self.n_layers = len(weights.blocks)
         self.n_heads = weights.n_heads
         self.n_kv_heads = weights.n_kv_heads
         self.d_head = weights.d_head
         self.d_model = weights.d_model
+        self.d_mlp = weights.d_mlp
         self.n_ctx = weights.n_ctx
+        self.d_vocab = int(weights.unembed.weight.shape[0])
 
     @classmethod
     def of(cls, model_or_bridge: object) -> Engine:
@@ -54,11 +55,11 @@ class Engine:
         import torch
 
         self._require_tokens(tokens)
-        tokens = tokens.to(self._weights.embed.device)
+        tokens = tokens.to(self.weights.embed.device)
         with torch.inference_mode():
-            resid = self._weights.embed[tokens]
-            if self._weights.pos_embed is not None:
-                resid = resid + self._weights.pos_embed[: tokens.shape[1]]
+            resid = self.weights.embed[tokens]
+            if self.weights.pos_embed is not None:
+                resid = resid + self.weights.pos_embed[: tokens.shape[1]]
         start = Run(tokens=tokens, resid=resid, next_layer=0)
         return self.resume(start, layer=0, edits=edits, keep=keep, stop_at_layer=stop_at_layer)
 
@@ -76,11 +77,13 @@ class Engine:
         check_edits(edits, frame=self.frame(run), restart_layer=layer, stop_at_layer=stop)
         keep_layers = layers_to_keep(keep, layers=range(layer, stop))
         resid = run.resid_at(layer)
-        forward = ForwardPass(self._weights, edits=edits, keep=keep_layers)
+        forward = ForwardPass(self.weights, members=[Member(slice(0, len(resid)), edits)], keep=keep_layers)
         with torch.inference_mode():
             for index in range(layer, stop):
                 resid = forward.block(resid, index)
-        return Run(run.tokens, resid, stop, change_norm=forward.change_norm, **forward.kept)
+            change_norm = {index: forward.change_norm(index) for index in forward.changes}
+        kept = {name: forward.kept[name] for name in KEEPABLE}
+        return Run(run.tokens, resid, stop, change_norm=change_norm, **kept)
 
     def frame(self, run: Run) -> Frame:
         """The sizes that edits of this run are checked against."""
@@ -91,8 +94,8 @@ class Engine:
             n_kv_heads=self.n_kv_heads,
             d_head=self.d_head,
             d_model=self.d_model,
-            has_mlp=self._weights.blocks[0].mlp is not None,
-            dtype=str(self._weights.embed.dtype),
+            d_mlp=self.d_mlp,
+            dtype=str(self.weights.embed.dtype),
             batch=batch,
             pos=pos,
         )
@@ -119,69 +122,55 @@ class Engine:
         if positions.numel() and int(positions.max()) >= run.tokens.shape[1] - 1:
             raise InterventionError(f"no token follows the last position ({run.tokens.shape[1] - 1}) of these prompts.")
         rows = self._resid_rows(run, positions).flatten(0, 1)
-        following = run.tokens.gather(1, positions + 1).flatten()
-        bytes_per_row = self._weights.unembed.weight.shape[0] * rows.element_size()
-        # Parts of even size: a last part of a few rows would be multiplied by another routine, with other rounding.
-        parts = max(1, -(-rows.shape[0] * bytes_per_row // LOGIT_BYTES))
-        read: list[Tensor] = []
+        following = run.tokens.gather(1, positions.to(run.tokens.device) + 1).flatten()
         with torch.inference_mode():
-            for part, token in zip(rows.tensor_split(parts), following.tensor_split(parts), strict=True):
-                logits = self._unembed(part)
-                read.append(logits.gather(1, token.unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=-1))
-            return torch.cat(read).view(positions.shape)
+            return log_probs(self.weights, self.weights.norm_final(rows), following).view(positions.shape)
 
     def final_scale(self, run: Run) -> Float[Tensor, "batch pos"]:
         """What the final norm divides the residual stream by at each position; 1 where the model has no norm."""
         import torch
 
         with torch.inference_mode():
-            return self._weights.norm_final.scale(self._require_finished(run).resid)
+            return self.weights.norm_final.scale(self._require_finished(run).resid)
 
     def W_O(self, layer: int) -> Float[Tensor, "head d_head d_model"]:  # noqa: N802 -- the field's name
         """Each head's output matrix, a view of the model's weights."""
-        weight = self._weights.blocks[self._require_layer(layer)].o.weight
+        weight = self.weights.blocks[self._require_layer(layer)].o.weight
         return weight.view(self.d_model, self.n_heads, self.d_head).permute(1, 2, 0)
 
     def W_V(self, layer: int) -> Float[Tensor, "head d_model d_head"]:  # noqa: N802 -- the field's name
         """Each query head's value matrix; those that share a key-value head have equal ones."""
-        weight = self._weights.blocks[self._require_layer(layer)].v.weight
+        weight = self.weights.blocks[self._require_layer(layer)].v.weight
         by_kv_head = weight.view(self.n_kv_heads, self.d_head, self.d_model).transpose(1, 2)
         return by_kv_head.repeat_interleave(self.n_heads // self.n_kv_heads, dim=0)
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:  # noqa: N802 -- the field's name
         """The token embedding."""
-        return self._weights.embed
+        return self.weights.embed
 
     @property
     def W_U(self) -> Float[Tensor, "d_model d_vocab"]:  # noqa: N802 -- the field's name
         """The unembedding, a view of the model's weights."""
-        return self._weights.unembed.weight.t()
+        return self.weights.unembed.weight.t()
 
     @property
     def b_U(self) -> Float[Tensor, " d_vocab"]:  # noqa: N802 -- the field's name
         """The unembedding's bias, zeros where it has none."""
-        unembed = self._weights.unembed
+        unembed = self.weights.unembed
         return unembed.weight.new_zeros(unembed.weight.shape[0]) if unembed.bias is None else unembed.bias
 
     def _unembed(self, resid: Tensor) -> Tensor:
         import torch
 
         with torch.inference_mode():
-            return self._weights.unembed(self._weights.norm_final(resid))
+            return self.weights.unembed(self.weights.norm_final(resid))
 
     def _resid_rows(self, run: Run, positions: Tensor) -> Tensor:
         import torch
 
         batch, pos = run.tokens.shape
-        if positions.ndim != 2 or positions.shape[0] != batch or positions.is_floating_point():
-            raise InterventionError(
-                f"positions {tuple(positions.shape)} {positions.dtype} are not integers [{batch} n]."
-            )
-        if positions.numel() and not 0 <= int(positions.min()) <= int(positions.max()) < pos:
-            raise InterventionError(
-                f"positions must lie in 0 to {pos - 1}, got {positions.min()} to {positions.max()}."
-            )
+        require_positions(positions, batch=batch, pos=pos)
         positions = positions.to(run.tokens.device)
         with torch.inference_mode():
             resid = self._require_finished(run).resid
@@ -204,7 +193,7 @@ class Engine:
             raise InterventionError(f"tokens {tuple(tokens.shape)} {tokens.dtype} are not integers [batch pos].")
         if tokens.shape[1] > self.n_ctx:
             raise InterventionError(f"prompts of {tokens.shape[1]} tokens are longer than n_ctx = {self.n_ctx}.")
-        d_vocab = self._weights.embed.shape[0]
+        d_vocab = self.weights.embed.shape[0]
         if not 0 <= int(tokens.min()) <= int(tokens.max()) < d_vocab:
             raise InterventionError(
                 f"tokens {int(tokens.min())} to {int(tokens.max())} are not all in the vocabulary (0 to {d_vocab - 1})."

@@ -1,11 +1,14 @@
 """One pass through blocks with edits: the model's own arithmetic, with one call at every site.
 
-It neither checks nor plans: `engine.py` has checked the edits and decided which layers to compute.
+Rows of the batch may belong to several interventions, stacked one after the other, and may begin at a later position
+whose past (keys and values of the unedited pass) is given. It neither checks nor plans: `engine.py` and `stacked.py`
+have checked the edits and decided which layers, rows and positions to compute.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.errors import InterventionError
@@ -20,88 +23,176 @@ if TYPE_CHECKING:
     Touch = Callable[[str, Tensor], Tensor]
 
 # Edits at these sites change z through attention, so that the unedited z has to be computed beside it.
-_BEFORE_Z = frozenset({"q", "k", "v", "v_by_head", "pattern"})
-_ATTENTION = _BEFORE_Z | {"z", "attn_out"}
+_BEFORE_Z = ("q", "k", "v", "k_by_head", "v_by_head", "pattern")
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """Rotated keys and values [batch kv_head pos d_head] of the positions before `start`, by layer."""
+
+    start: int = 0
+    k: Mapping[int, Tensor] = field(default_factory=dict)
+    v: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """Rows of the batch and the edits that are made in them."""
+
+    rows: slice
+    edits: Sequence[Edit]
 
 
 class ForwardPass:
     """Blocks computed one after the other on one batch; what is kept and what the edits changed is collected."""
 
-    def __init__(self, weights: Weights, *, edits: Sequence[Edit], keep: Mapping[str, frozenset[int]]) -> None:
-        self.kept: dict[str, dict[int, Tensor]] = {name: {} for name in ("resid_pre", "z", "v", "pattern")}
-        self.change_norm: dict[int, Tensor] = {}
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        members: Sequence[Member],
+        keep: Mapping[str, frozenset[int]] | None = None,
+        past: Past | None = None,
+    ) -> None:
+        self.kept: dict[str, dict[int, Tensor]] = {name: {} for name in SITES}
+        self.changes: dict[int, list[tuple[slice, Tensor]]] = {}
+        """By layer: rows, and the vectors [row pos d_model] that their edits wrote into the residual stream."""
         self._weights = weights
-        self._keep = keep
-        self._edits: dict[tuple[int, str], list[Edit]] = {}
-        for edit in edits:
-            self._edits.setdefault((edit.layer, edit.site), []).append(edit)
+        self._keep = keep or {}
+        self._past = past or Past()
+        self._edits: dict[tuple[int, str], list[tuple[slice, Edit]]] = {}
+        for member in members:
+            for edit in member.edits:
+                self._edits.setdefault((edit.layer, edit.site), []).append((member.rows, edit))
 
-    def block(self, resid: Float[Tensor, "batch pos d_model"], layer: int) -> Float[Tensor, "batch pos d_model"]:
-        """The residual stream after one layer."""
+    def block(self, resid: Float[Tensor, "row pos d_model"], layer: int) -> Float[Tensor, "row pos d_model"]:
+        """The residual stream after one layer. Where rows belong to several members, it may be written into."""
         block = self._weights.blocks[layer]
-        changes: list[Tensor] = []
+        resid = self._touch("resid_pre", resid, layer=layer, written=_difference)
+        resid = resid + self._attention(block.norm_attn(resid), layer=layer)
+        if block.mlp is not None:
+            resid = self._touch("resid_mid", resid, layer=layer, written=_difference)
+            resid = resid + self._mlp(resid, layer=layer)
+        return self._touch("resid_post", resid, layer=layer, written=_difference)
 
-        def written(site: str, value: Tensor) -> Tensor:
-            edited = self._touch(site, value, layer=layer)
-            if edited is not value:
-                changes.append(edited - value)
-            return edited
+    def change_norm(self, layer: int) -> Float[Tensor, "row pos"]:
+        """The length of what the edits of one layer wrote; only for a pass of one member."""
+        changes = [change for _, change in self.changes[layer]]
+        norm: Tensor = sum(changes[1:], start=changes[0]).norm(dim=-1)
+        return norm
 
-        resid = written("resid_pre", resid)
-        resid = resid + self._attention(block.norm_attn(resid), layer=layer, changes=changes)
-        if block.mlp is not None and block.norm_mlp is not None:
-            resid = resid + written("mlp_out", block.mlp(block.norm_mlp(resid)))
-        if changes:
-            self.change_norm[layer] = sum(changes[1:], start=changes[0]).norm(dim=-1)
-        return resid
-
-    def _touch(self, site: str, value: Tensor, *, layer: int) -> Tensor:
+    def _touch(
+        self, site: str, value: Tensor, *, layer: int, written: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> Tensor:
         # The one place where edits act and activations are kept.
-        for edit in self._edits.get((layer, site), ()):
-            edited = edit.apply(value)
-            if edited.shape != value.shape:
+        for rows, edit in self._edits.get((layer, site), ()):
+            old = value[rows]
+            edited = edit.apply(old)
+            if edited.shape != old.shape:
                 raise InterventionError(
                     f"{name_of(edit)} returned {tuple(edited.shape)} for {site!r} of layer {layer}, "
-                    f"which is {tuple(value.shape)} [{' '.join(SITES[site])}]."
+                    f"which is {tuple(old.shape)} [{' '.join(SITES[site])}]."
                 )
-            value = edited
+            if written is not None:
+                self._note(layer, rows, written(old, edited))
+            if old.shape[0] == value.shape[0]:
+                value = edited
+            else:  # a stacked batch, which nobody else holds
+                value[rows] = edited
         if layer in self._keep.get(site, ()):
             self.kept[site][layer] = value
         return value
 
-    def _attention(self, normed: Tensor, *, layer: int, changes: list[Tensor]) -> Tensor:
+    def _mlp(self, resid: Tensor, *, layer: int) -> Tensor:
+        norm, mlp = self._weights.blocks[layer].norm_mlp, self._weights.blocks[layer].mlp
+        assert norm is not None, "a block with an MLP has its norm"
+        assert mlp is not None, "the caller has looked"
+        read = resid.clone() if (layer, "mlp_in") in self._edits else resid  # the stream itself stays as it is
+        read = self._touch("mlp_in", read, layer=layer, written=lambda old, new: mlp(norm(new)) - mlp(norm(old)))
+        neurons = self._touch(
+            "mlp_post",
+            mlp.neurons(norm(read)),
+            layer=layer,
+            written=lambda old, new: (new - old) @ mlp.outward.weight.t(),
+        )
+        return self._touch("mlp_out", mlp.outward(neurons), layer=layer, written=_difference)
+
+    def _attention(self, normed: Tensor, *, layer: int) -> Tensor:
         weights, block = self._weights, self._weights.blocks[layer]
         batch, pos, _ = normed.shape
         q = block.q(normed).view(batch, pos, weights.n_heads, weights.d_head)
         k = block.k(normed).view(batch, pos, weights.n_kv_heads, weights.d_head)
         v = block.v(normed).view(batch, pos, weights.n_kv_heads, weights.d_head)
-        edited_sites = {site for site in _ATTENTION if (layer, site) in self._edits}
+        early = self._rows_with_edits_before_z(layer)
+        unedited = [self._mix(q[rows], k[rows], v[rows], layer=layer, touch=_untouched) for rows in early]
+        z = self._mix(q, k, v, layer=layer, touch=lambda site, value: self._touch(site, value, layer=layer))
+        for rows, old in zip(early, unedited, strict=True):
+            self._note(layer, rows, self._out(z[rows] - old, layer=layer))
+        z = self._touch("z", z, layer=layer, written=lambda old, new: self._out(new - old, layer=layer))
+        return self._touch("attn_out", block.o(z.flatten(-2)), layer=layer, written=_difference)
 
-        def touch(site: str, value: Tensor) -> Tensor:
-            return self._touch(site, value, layer=layer)
+    def _note(self, layer: int, rows: slice, change: Tensor) -> None:
+        self.changes.setdefault(layer, []).append((rows, change))
 
-        z = self._mix(q, k, v, touch=touch, by_head="v_by_head" in edited_sites)
-        attn_out = touch("attn_out", block.o(touch("z", z).flatten(-2)))
-        if edited_sites:
-            if edited_sites & _BEFORE_Z:
-                z = self._mix(q, k, v, touch=lambda _site, value: value, by_head=False)
-            changes.append(attn_out - block.o(z.flatten(-2)))
-        return attn_out
+    def _out(self, z: Tensor, *, layer: int) -> Tensor:
+        return z.flatten(-2) @ self._weights.blocks[layer].o.weight.t()
 
-    def _mix(self, q: Tensor, k: Tensor, v: Tensor, *, touch: Touch, by_head: bool) -> Tensor:
-        """The heads' z [batch pos head d_head] from q, k, v [batch pos (kv_)head d_head]."""
+    def _rows_with_edits_before_z(self, layer: int) -> list[slice]:
+        found = {(rows.start, rows.stop): rows for site in _BEFORE_Z for rows, _ in self._edits.get((layer, site), ())}
+        return list(found.values())
+
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor, *, layer: int, touch: Touch) -> Tensor:
+        """The heads' z [row pos head d_head] from q, k, v [row pos (kv_)head d_head]."""
+        start, group = self._past.start, q.shape[2] // k.shape[2]
+        past_k, past_v = self._past.k.get(layer), self._past.v.get(layer)
+        q, k, v = touch("q", q), touch("k", k), touch("v", v)
+        if touch is not _untouched and any((layer, site) in self._edits for site in ("k_by_head", "v_by_head")):
+            k = touch("k_by_head", k.repeat_interleave(group, dim=2))
+            v = touch("v_by_head", v.repeat_interleave(group, dim=2))
+            past_k = None if past_k is None else past_k.repeat_interleave(group, dim=1)
+            past_v = None if past_v is None else past_v.repeat_interleave(group, dim=1)
+        if self._weights.rotary is not None:
+            q, k = self._weights.rotary(q, start=start), self._weights.rotary(k, start=start)
+        pattern = touch("pattern", self._pattern(q, k, past_k))
+        mixed = _by_group(pattern[..., start:], v.shape[2]) @ v.transpose(1, 2)
+        if past_v is not None:
+            mixed = mixed + _shared(_by_group(pattern[..., :start], v.shape[2]), past_v)
+        rows, pos, n_heads, d_head = q.shape
+        return mixed.view(rows, n_heads, pos, d_head).transpose(1, 2).contiguous()
+
+    def _pattern(self, q: Tensor, k: Tensor, past_k: Tensor | None) -> Float[Tensor, "row head query_pos key_pos"]:
         import torch
 
-        batch, pos, n_heads, d_head = q.shape
-        q, k, v = touch("q", q), touch("k", k), touch("v", v)
-        if self._weights.rotary is not None:
-            q, k = self._weights.rotary(q), self._weights.rotary(k)
+        rows, pos, n_heads, _ = q.shape
         # Query heads that share a key-value head are stacked along positions: one product per group, nothing repeated.
-        grouped = q.transpose(1, 2).reshape(batch, k.shape[2], -1, d_head)
-        scores = (grouped @ k.permute(0, 2, 3, 1)).view(batch, n_heads, pos, pos) * self._weights.attn_scale
-        later = torch.ones(pos, pos, dtype=torch.bool, device=q.device).triu(1)
-        pattern = touch("pattern", scores.masked_fill_(later, -torch.inf).softmax(dim=-1))
-        if by_head:
-            v = touch("v_by_head", v.repeat_interleave(n_heads // v.shape[2], dim=2))
-        mixed = pattern.reshape(batch, v.shape[2], -1, pos) @ v.transpose(1, 2)
-        return mixed.view(batch, n_heads, pos, d_head).transpose(1, 2).contiguous()
+        grouped = _by_group(q.transpose(1, 2), k.shape[2])
+        scores = (grouped @ k.permute(0, 2, 3, 1)).view(rows, n_heads, pos, pos)
+        if pos > 1:
+            scores.masked_fill_(torch.ones(pos, pos, dtype=torch.bool, device=q.device).triu(1), -torch.inf)
+        if past_k is not None:
+            before = _shared(grouped, past_k.transpose(2, 3)).view(rows, n_heads, pos, past_k.shape[2])
+            scores = torch.cat((before, scores), dim=-1)
+        return (scores * self._weights.attn_scale).softmax(dim=-1)
+
+
+def _by_group(x: Float[Tensor, "row head pos n"], n_groups: int) -> Float[Tensor, "row group head_pos n"]:
+    return x.reshape(x.shape[0], n_groups, -1, x.shape[-1])
+
+
+def _shared(x: Float[Tensor, "row group m n"], past: Float[Tensor, "batch group n p"]) -> Tensor:
+    """`x @ past` where every stacked intervention meets the same past: one product for all of them."""
+    rows, groups, m, n = x.shape
+    batch = past.shape[0]
+    if rows == batch:
+        return x @ past
+    together = x.view(-1, batch, groups, m, n).permute(1, 2, 0, 3, 4).reshape(batch, groups, -1, n)
+    product = (together @ past).view(batch, groups, -1, m, past.shape[-1])
+    return product.permute(2, 0, 1, 3, 4).reshape(rows, groups, m, past.shape[-1])
+
+
+def _difference(old: Tensor, new: Tensor) -> Tensor:
+    return new - old
+
+
+def _untouched(site: str, value: Tensor) -> Tensor:
+    return value

@@ -125,8 +125,8 @@ def _read_norm(component: Any) -> Norm:
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     return Norm(
         "rms" if "RMS" in name else "layer",
-        None if weight is None else weight.detach(),
-        None if bias is None else bias.detach(),
+        None if weight is None or bool((weight == 1).all()) else weight.detach(),  # folded: nothing to multiply by
+        None if bias is None or bool((bias == 0).all()) else bias.detach(),
         float(module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps),
     )
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.errors import InterventionError, did_you_mean
+from harness.interventions.sites import SITES
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-KEEPABLE = ("resid_pre", "z", "v", "pattern")
+KEEPABLE = tuple(site for site in SITES if not site.endswith("_by_head"))
 
 Keep = Collection[str] | Mapping[str, Collection[int]]
 """Names of activations to keep in every computed layer, or for each name the layers, which bounds memory."""
@@ -30,9 +31,17 @@ class Run:
     resid: Float[Tensor, "batch pos d_model"]
     next_layer: int
     resid_pre: dict[int, Float[Tensor, "batch pos d_model"]] = field(default_factory=dict)
-    z: dict[int, Float[Tensor, "batch pos head d_head"]] = field(default_factory=dict)
+    q: dict[int, Float[Tensor, "batch pos head d_head"]] = field(default_factory=dict)
+    k: dict[int, Float[Tensor, "batch pos kv_head d_head"]] = field(default_factory=dict)
     v: dict[int, Float[Tensor, "batch pos kv_head d_head"]] = field(default_factory=dict)
     pattern: dict[int, Float[Tensor, "batch head query_pos key_pos"]] = field(default_factory=dict)
+    z: dict[int, Float[Tensor, "batch pos head d_head"]] = field(default_factory=dict)
+    attn_out: dict[int, Float[Tensor, "batch pos d_model"]] = field(default_factory=dict)
+    resid_mid: dict[int, Float[Tensor, "batch pos d_model"]] = field(default_factory=dict)
+    mlp_in: dict[int, Float[Tensor, "batch pos d_model"]] = field(default_factory=dict)
+    mlp_post: dict[int, Float[Tensor, "batch pos neuron"]] = field(default_factory=dict)
+    mlp_out: dict[int, Float[Tensor, "batch pos d_model"]] = field(default_factory=dict)
+    resid_post: dict[int, Float[Tensor, "batch pos d_model"]] = field(default_factory=dict)
     change_norm: dict[int, Float[Tensor, "batch pos"]] = field(default_factory=dict)
 
     def resid_at(self, layer: int) -> Float[Tensor, "batch pos d_model"]:
@@ -46,14 +55,22 @@ class Run:
             f"{sorted({*self.resid_pre, self.next_layer})}. Run with keep={{'resid_pre': [{layer}]}}."
         )
 
+    def kept(self, site: str, layer: int) -> Tensor:
+        """The activation at a site; InterventionError where it was not kept."""
+        found: Tensor | None = getattr(self, site).get(layer) if site in KEEPABLE else None
+        if found is None:
+            raise InterventionError(
+                f"{site} of layer {layer} was not kept; this run has layers {sorted(getattr(self, site, ()))}. "
+                f"Run with keep=({site!r},)."
+            )
+        return found
+
     def z_of(self, layer: int, head: int) -> Float[Tensor, "batch pos d_head"]:
         """One head's z; InterventionError where it was not kept or does not exist."""
-        if layer not in self.z:
-            raise InterventionError(f"z of layer {layer} was not kept; this run has layers {sorted(self.z)}.")
-        n_heads = self.z[layer].shape[2]
-        if not 0 <= head < n_heads:
-            raise InterventionError(f"head {layer}.{head} does not exist, the layer has {n_heads} heads.")
-        return self.z[layer][:, :, head]
+        z = self.kept("z", layer)
+        if not 0 <= head < z.shape[2]:
+            raise InterventionError(f"head {layer}.{head} does not exist, the layer has {z.shape[2]} heads.")
+        return z[:, :, head]
 
 
 def layers_to_keep(keep: Keep, *, layers: range) -> dict[str, frozenset[int]]:

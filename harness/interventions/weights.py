@@ -64,11 +64,19 @@ class Mlp:
     gate: Linear | None
     activation: Callable[[Tensor], Tensor]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """What the layer writes, given the normalised residual stream."""
+    def neurons(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos neuron"]:
+        """What the output matrix reads, given the normalised residual stream."""
+        import torch
+
         if self.gate is None:
-            return self.outward(self.activation(self.inward(x)))
-        return self.outward(self.activation(self.gate(x)) * self.inward(x))
+            return self.activation(self.inward(x))
+        gate = self.activation(self.gate(x))
+        # The widest product of a block: written over its factor, unless a gradient will ask for it.
+        return gate * self.inward(x) if torch.is_grad_enabled() else gate.mul_(self.inward(x))
+
+    def __call__(self, x: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
+        """What the layer writes, given the normalised residual stream."""
+        return self.outward(self.neurons(x))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,19 +90,21 @@ class Rotary:
     tables: Callable[[int], tuple[Tensor, Tensor]]
     adjacent: bool
 
-    def __call__(self, x: Float[Tensor, "batch pos head d_head"]) -> Float[Tensor, "batch pos head d_head"]:
-        """Queries or keys, rotated by their position."""
+    def __call__(
+        self, x: Float[Tensor, "batch pos head d_head"], *, start: int = 0
+    ) -> Float[Tensor, "batch pos head d_head"]:
+        """Queries or keys, rotated by their position; the first stands at position `start`."""
         import torch
 
-        cos, sin = (table.unsqueeze(1) for table in self.tables(x.shape[1]))
+        cos, sin = (table[start:].unsqueeze(1) for table in self.tables(start + x.shape[1]))
         d_rotary = cos.shape[-1]
         turned, rest = x[..., :d_rotary], x[..., d_rotary:]
         if self.adjacent:
             quarter = torch.stack((-turned[..., 1::2], turned[..., 0::2]), dim=-1).flatten(-2)
         else:
-            first, second = turned.chunk(2, dim=-1)
-            quarter = torch.cat((-second, first), dim=-1)
-        rotated = turned * cos + quarter * sin
+            quarter = turned.roll(d_rotary // 2, dims=-1)
+            sin = torch.cat((-sin[..., : d_rotary // 2], sin[..., d_rotary // 2 :]), dim=-1)
+        rotated = torch.addcmul(turned * cos, quarter, sin)
         return torch.cat((rotated, rest), dim=-1) if rest.shape[-1] else rotated
 
 
@@ -128,3 +138,9 @@ class Weights:
     n_kv_heads: int
     d_head: int
     d_model: int
+
+    @property
+    def d_mlp(self) -> int:
+        """Neurons of a layer; 0 in an attention-only model."""
+        mlp = self.blocks[0].mlp
+        return 0 if mlp is None else int(mlp.outward.weight.shape[1])

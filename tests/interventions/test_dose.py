@@ -9,9 +9,9 @@ import pytest
 
 from harness.errors import InterventionError
 from harness.interventions import (
-    AddToAttention,
+    Add,
     Engine,
-    ReplaceZ,
+    Replace,
     head_change,
     residual_covariance_factor,
     same_dose_vector,
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 def test_adding_the_head_change_does_what_the_replacement_does(bridge: TransformerBridge) -> None:
     engine = Engine.of(bridge)
     run = engine.run(some_tokens(), keep=("resid_pre", "z"))
-    replace = ReplaceZ(1, 2, normal(3, 11, 8), positions=normal(3, 11, seed=1) > 0)
+    replace = Replace.z(1, 2, normal(3, 11, 8), positions=normal(3, 11, seed=1) > 0)
     change = head_change(engine, run, replace)
     replaced = engine.resume(run, layer=1, edits=[replace])
-    added = engine.resume(run, layer=1, edits=[AddToAttention(1, change)])
+    added = engine.resume(run, layer=1, edits=[Add(1, change)])
     assert largest(replaced.resid - added.resid) <= 2e-5
     assert largest(replaced.change_norm[1] - change.norm(dim=-1)) <= 1e-5
     assert largest(change[~replace.positions]) == 0.0
@@ -39,11 +39,11 @@ def test_the_head_change_of_a_head_that_does_not_exist_is_refused(llama: Transfo
     engine = Engine.of(llama)
     run = engine.run(some_tokens(), keep=("z",))
     with pytest.raises(InterventionError, match="head 4 does not exist"):
-        head_change(engine, run, ReplaceZ(1, 4, normal(3, 11, 8)))
+        head_change(engine, run, Replace.z(1, 4, normal(3, 11, 8)))
     with pytest.raises(InterventionError, match="layer 2 does not exist"):
-        head_change(engine, run, ReplaceZ(2, 0, normal(3, 11, 8)))
+        head_change(engine, run, Replace.z(2, 0, normal(3, 11, 8)))
     with pytest.raises(InterventionError, match="z of layer 1 was not kept"):
-        head_change(engine, engine.run(some_tokens()), ReplaceZ(1, 0, normal(3, 11, 8)))
+        head_change(engine, engine.run(some_tokens()), Replace.z(1, 0, normal(3, 11, 8)))
 
 
 def test_the_factor_of_a_hand_computed_covariance() -> None:

@@ -10,13 +10,11 @@ import pytest
 
 from harness.errors import InterventionError
 from harness.interventions import (
-    AddToAttention,
+    Add,
     Edit,
     Engine,
     Frame,
-    FreezePattern,
-    ReplaceV,
-    ReplaceZ,
+    Replace,
 )
 from tests.interventions.bridges import largest, normal, some_tokens
 
@@ -94,7 +92,7 @@ def test_replacing_z_equals_a_hook_on_z(bridge: TransformerBridge) -> None:
         activation[:, :, 2] = z
         return activation
 
-    ours = edited(bridge, ReplaceZ(1, 2, z))
+    ours = edited(bridge, Replace.z(1, 2, z))
     assert largest(ours - hooked(bridge, "blocks.1.attn.hook_z", function)) <= 2e-5
 
 
@@ -106,19 +104,19 @@ def test_replacing_z_at_some_positions_leaves_the_others(bridge: TransformerBrid
         activation[:, :, 2][positions] = z[positions]
         return activation
 
-    ours = edited(bridge, ReplaceZ(0, 2, z, positions=positions))
+    ours = edited(bridge, Replace.z(0, 2, z, positions=positions))
     assert largest(ours - hooked(bridge, "blocks.0.attn.hook_z", function)) <= 2e-5
 
 
 def test_adding_to_the_attention_output_equals_a_hook_on_it(bridge: TransformerBridge) -> None:
     vector = normal(*TOKENS, 32)
-    ours = edited(bridge, AddToAttention(0, vector))
+    ours = edited(bridge, Add(0, vector))
     assert largest(ours - hooked(bridge, "blocks.0.hook_attn_out", lambda out: out + vector)) <= 2e-5
 
 
 def test_a_frozen_pattern_equals_a_hook_on_the_pattern(bridge: TransformerBridge) -> None:
     other = Engine.of(bridge).run(some_tokens(seed=7), keep={"pattern": [1]}).pattern[1]
-    ours = edited(bridge, FreezePattern(1, other))
+    ours = edited(bridge, Replace(1, "pattern", other))
     assert largest(ours - hooked(bridge, "blocks.1.attn.hook_pattern", lambda _pattern: other)) <= 2e-5
 
 
@@ -130,7 +128,7 @@ def test_replacing_v_of_a_key_value_head_equals_a_hook_on_v(bridge: TransformerB
         activation.view(*TOKENS, -1, 8)[:, :, 1] = v
         return activation
 
-    ours = edited(bridge, ReplaceV(0, v, kv_head=1))
+    ours = edited(bridge, Replace.v(0, v, kv_head=1))
     assert largest(ours - hooked(bridge, "blocks.0.attn.hook_v", function)) <= 2e-5
 
 
@@ -144,7 +142,7 @@ def test_replacing_v_for_one_query_head_changes_that_heads_z_only(bridge: Transf
         return activation
 
     pattern = Engine.of(bridge).run(some_tokens(), keep={"pattern": [1]}).pattern[1]
-    ours = edited(bridge, ReplaceV(1, v, head=2))
+    ours = edited(bridge, Replace.v(1, v, head=2))
     assert largest(ours - hooked(bridge, "blocks.1.attn.hook_z", function)) <= 2e-5
 
 
@@ -164,7 +162,7 @@ def test_several_edits_in_several_layers_equal_several_hooks(bridge: Transformer
             some_tokens(),
             fwd_hooks=[("blocks.0.attn.hook_z", replace), ("blocks.1.hook_attn_out", lambda out, hook: out + vector)],
         )
-    ours = edited(bridge, ReplaceZ(0, 0, z), AddToAttention(1, vector), ReplaceZ(0, 3, -z))
+    ours = edited(bridge, Replace.z(0, 0, z), Add(1, vector), Replace.z(0, 3, -z))
     assert largest(ours - theirs) <= 2e-5
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import harness.interventions.engine as engine_module
-from harness.interventions import AddToAttention, Engine, FreezePattern, ReplaceV, ReplaceZ
+import harness.interventions.readout as readout_module
+from harness.interventions import Add, Engine, Replace
 from tests.interventions.bridges import largest, normal, some_tokens
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def test_a_stopped_run_can_be_resumed_where_it_stopped(bridge: TransformerBridge
 
 def test_an_edited_run_can_be_restarted_after_its_edit(bridge: TransformerBridge) -> None:
     engine = Engine.of(bridge)
-    edits = [ReplaceZ(0, 1, normal(3, 11, 8))]
+    edits = [Replace.z(0, 1, normal(3, 11, 8))]
     edited = engine.run(some_tokens(), edits=edits, keep=("resid_pre",))
     assert (engine.resume(edited, layer=1).resid == edited.resid).all()
     assert largest(engine.resume(edited, layer=0).resid - edited.resid) > 1e-3  # without the edit again
@@ -48,24 +48,24 @@ def test_edits_that_change_nothing_change_nothing(bridge: TransformerBridge) -> 
     engine = Engine.of(bridge)
     run = engine.run(some_tokens(), keep=EVERYTHING)
     null = [
-        ReplaceZ(1, 3, run.z_of(1, 3)),
-        AddToAttention(1, run.resid * 0),
-        FreezePattern(1, run.pattern[1]),
-        ReplaceV(1, run.v[1][:, :, 1], kv_head=1),
+        Replace.z(1, 3, run.z_of(1, 3)),
+        Add(1, run.resid * 0),
+        Replace(1, "pattern", run.pattern[1]),
+        Replace.v(1, run.v[1][:, :, 1], kv_head=1),
     ]
     for edit in null:
         again = engine.resume(run, layer=1, edits=[edit])
         assert (again.resid == run.resid).all(), edit
         assert largest(again.change_norm[1]) == 0.0, edit
     # Values repeated for each query head are multiplied in another order: equal up to rounding only.
-    by_head = engine.resume(run, layer=1, edits=[ReplaceV(1, run.v[1][:, :, engine.n_kv_heads // 2], head=2)])
+    by_head = engine.resume(run, layer=1, edits=[Replace.v(1, run.v[1][:, :, engine.n_kv_heads // 2], head=2)])
     assert largest(by_head.resid - run.resid) <= 2e-6
 
 
 def test_replacing_all_z_by_another_runs_gives_the_other_runs_attention(bridge: TransformerBridge) -> None:
     engine = Engine.of(bridge)
     clean, other = (engine.run(some_tokens(seed=seed), keep=EVERYTHING) for seed in (0, 1))
-    edits = [ReplaceZ(1, head, other.z_of(1, head)) for head in range(4)]
+    edits = [Replace.z(1, head, other.z_of(1, head)) for head in range(4)]
     patched = engine.resume(clean, layer=1, edits=edits, keep=("z",))
     assert (patched.z[1] == other.z[1]).all()
 
@@ -97,7 +97,7 @@ def test_the_number_of_threads_changes_no_bit(bridge: TransformerBridge) -> None
     try:
         for number in (1, 2):
             torch.set_num_threads(number)
-            run = engine.run(some_tokens(batch=16, pos=20), edits=[ReplaceZ(0, 1, normal(16, 20, 8))])
+            run = engine.run(some_tokens(batch=16, pos=20), edits=[Replace.z(0, 1, normal(16, 20, 8))])
             found.append((run.resid, engine.log_probs_of_next(run)))
     finally:
         torch.set_num_threads(threads)
@@ -118,7 +118,7 @@ def test_the_change_norm_is_the_length_of_what_the_edits_write(bridge: Transform
     clean = engine.run(some_tokens(), keep=("z",))
     z, vector = normal(3, 11, 8), normal(3, 11, 32, seed=1)
     written = (z - clean.z_of(0, 2)) @ engine.W_O(0)[2] + vector
-    edits = [ReplaceZ(0, 2, z), AddToAttention(0, vector), AddToAttention(1, vector)]
+    edits = [Replace.z(0, 2, z), Add(0, vector), Add(1, vector)]
     edited = engine.run(some_tokens(), edits=edits)
     assert largest(edited.change_norm[0] - written.norm(dim=-1)) <= 1e-5
     assert largest(edited.change_norm[1] - vector.norm(dim=-1)) <= 1e-5
@@ -128,7 +128,7 @@ def test_the_change_norm_is_the_length_of_what_the_edits_write(bridge: Transform
 def test_the_change_norm_of_a_pattern_edit_counts_what_attention_would_have_written(llama: TransformerBridge) -> None:
     engine = Engine.of(llama)
     clean, other = (engine.run(some_tokens(seed=seed), keep=EVERYTHING) for seed in (0, 1))
-    edited = engine.resume(clean, layer=1, edits=[FreezePattern(1, other.pattern[1])], keep=("z",))
+    edited = engine.resume(clean, layer=1, edits=[Replace(1, "pattern", other.pattern[1])], keep=("z",))
     written = sum((edited.z_of(1, head) - clean.z_of(1, head)) @ engine.W_O(1)[head] for head in range(4))
     assert largest(edited.change_norm[1] - written.norm(dim=-1)) <= 1e-5
 
@@ -139,7 +139,7 @@ def test_log_probabilities_in_parts_equal_those_at_once(
     engine = Engine.of(bridge)
     run = engine.run(some_tokens(batch=5, pos=13))
     at_once = engine.log_probs_of_next(run)
-    monkeypatch.setattr(engine_module, "LOGIT_BYTES", 8 * 40 * 4)  # eight rows of a vocabulary of 40 in float32
+    monkeypatch.setattr(readout_module, "LOGIT_BYTES", 8 * 40 * 4)  # eight rows of a vocabulary of 40 in float32
     assert largest(engine.log_probs_of_next(run) - at_once) <= 1e-6
 
 

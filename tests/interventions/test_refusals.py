@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import InterventionError
-from harness.interventions import AddToAttention, Edit, Engine, FreezePattern, ReplaceV, ReplaceZ
+from harness.interventions import Add, Edit, Engine, Replace
 from tests.interventions.bridges import boot, native_bridge, normal, some_tokens
 
 if TYPE_CHECKING:
@@ -25,25 +25,34 @@ def z() -> object:
 
 
 BAD_EDITS: dict[str, tuple[Callable[[], Edit], str]] = {
-    "layer": (lambda: ReplaceZ(2, 0, z()), r"ReplaceZ\(layer=2, head=0\): layer 2 does not exist, the model has 2"),
-    "negative layer": (lambda: ReplaceZ(-1, 0, z()), "layer -1 does not exist"),
-    "head": (lambda: ReplaceZ(1, 4, z()), "head 4 does not exist, the model has 4"),
-    "negative head": (lambda: ReplaceZ(1, -1, z()), "head -1 does not exist"),
-    "kv head": (lambda: ReplaceV(1, z(), kv_head=2), "kv_head 2 does not exist, the model has 2"),
-    "no head": (lambda: ReplaceV(1, z()), "give either head="),
-    "both heads": (lambda: ReplaceV(1, z(), head=0, kv_head=0), "give either head="),
-    "shape of z": (lambda: ReplaceZ(1, 0, z()[:, :10]), r"\(3, 10, 8\) is not \[batch pos d_head\] = \(3, 11, 8\)"),
-    "broadcast": (lambda: ReplaceZ(1, 0, z()[:1]), "do not broadcast"),
-    "shape of vector": (lambda: AddToAttention(1, z()), r"is not \[batch pos d_model\]"),
-    "shape of v": (lambda: ReplaceV(1, normal(3, 11, 32), kv_head=0), r"is not \[batch pos d_head\]"),
-    "shape of pattern": (lambda: FreezePattern(1, normal(3, 4, 11, 12)), r"is not \[batch head query_pos key_pos\]"),
-    "pattern ahead": (lambda: FreezePattern(1, normal(3, 4, 11, 11)), "attends to a later position"),
-    "type": (lambda: AddToAttention(1, normal(3, 11, 32).double()), "is torch.float64, not torch.float32"),
-    "mask type": (lambda: ReplaceZ(1, 0, z(), positions=normal(3, 11)), "not torch.bool"),
-    "mask shape": (lambda: ReplaceZ(1, 0, z(), positions=normal(3, 1) > 0), r"is not \[batch pos\]"),
-    "not a number": (lambda: ReplaceZ(1, 0, z() * float("nan")), "NaN or infinity"),
-    "before the restart": (lambda: ReplaceZ(0, 0, z()), "layer 0 is not computed, this pass runs layers 1 to 1"),
-    "no edit": (lambda: "ReplaceZ", "is no edit"),
+    "layer": (
+        lambda: Replace.z(2, 0, z()),
+        r"Replace\(layer=2, site='z', parts=\(0,\)\): layer 2 does not exist, the model has 2",
+    ),
+    "negative layer": (lambda: Replace.z(-1, 0, z()), "layer -1 does not exist"),
+    "head": (lambda: Replace.z(1, 4, z()), "head 4 does not exist, the model has 4"),
+    "negative head": (lambda: Replace.z(1, -1, z()), "head -1 does not exist"),
+    "kv head": (lambda: Replace.v(1, z(), kv_head=2), "kv_head 2 does not exist, the model has 2"),
+    "no head": (lambda: Replace.v(1, z()), "give either head="),
+    "both heads": (lambda: Replace.v(1, z(), head=0, kv_head=0), "give either head="),
+    "shape of z": (
+        lambda: Replace.z(1, 0, z()[:, :10]),
+        r"\(3, 10, 1, 8\) is not \[batch pos head d_head\] = \(3, 11, 1, 8\)",
+    ),
+    "broadcast": (lambda: Replace.z(1, 0, z()[:1]), "do not broadcast"),
+    "shape of vector": (lambda: Add(1, z()), r"is not \[batch pos d_model\]"),
+    "shape of v": (lambda: Replace.v(1, normal(3, 11, 32), kv_head=0), r"is not \[batch pos kv_head d_head\]"),
+    "shape of pattern": (
+        lambda: Replace(1, "pattern", normal(3, 4, 11, 12)),
+        r"is not \[batch head query_pos key_pos\]",
+    ),
+    "pattern ahead": (lambda: Replace(1, "pattern", normal(3, 4, 11, 11)), "attends to a later position"),
+    "type": (lambda: Add(1, normal(3, 11, 32).double()), "is torch.float64, not torch.float32"),
+    "mask type": (lambda: Replace.z(1, 0, z(), positions=normal(3, 11)), "not torch.bool"),
+    "mask shape": (lambda: Replace.z(1, 0, z(), positions=normal(3, 1) > 0), r"is not \[batch pos\]"),
+    "not a number": (lambda: Replace.z(1, 0, z() * float("nan")), "NaN or infinity"),
+    "before the restart": (lambda: Replace.z(0, 0, z()), "layer 0 is not computed, this pass runs layers 1 to 1"),
+    "no edit": (lambda: "Replace", "is no edit"),
 }
 
 
@@ -58,15 +67,15 @@ def test_an_edit_that_does_not_fit_is_refused_by_name(llama: TransformerBridge, 
 
 def test_an_edit_after_the_last_computed_layer_is_refused(llama: TransformerBridge) -> None:
     with pytest.raises(InterventionError, match="layer 1 is not computed"):
-        Engine.of(llama).run(some_tokens(), edits=[ReplaceZ(1, 0, z())], stop_at_layer=1)
+        Engine.of(llama).run(some_tokens(), edits=[Replace.z(1, 0, z())], stop_at_layer=1)
 
 
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        (lambda: ReplaceZ(1, 0, z()), lambda: ReplaceZ(1, 0, -z())),
-        (lambda: AddToAttention(0, normal(3, 11, 32)), lambda: AddToAttention(0, normal(3, 11, 32))),
-        (lambda: ReplaceV(1, z(), kv_head=1), lambda: ReplaceV(1, z(), head=3)),  # head 3 reads key-value head 1
+        (lambda: Replace.z(1, 0, z()), lambda: Replace.z(1, 0, -z())),
+        (lambda: Add(0, normal(3, 11, 32)), lambda: Add(0, normal(3, 11, 32))),
+        (lambda: Replace.v(1, z(), kv_head=1), lambda: Replace.v(1, z(), head=3)),  # head 3 reads key-value head 1
     ],
 )
 def test_two_edits_of_one_target_are_refused(
@@ -77,7 +86,7 @@ def test_two_edits_of_one_target_are_refused(
 
 
 def test_edits_of_different_key_value_heads_are_not_one_target(llama: TransformerBridge) -> None:
-    Engine.of(llama).run(some_tokens(), edits=[ReplaceV(1, z(), kv_head=1), ReplaceV(1, z(), head=1)])
+    Engine.of(llama).run(some_tokens(), edits=[Replace.v(1, z(), kv_head=1), Replace.v(1, z(), head=1)])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +110,7 @@ def test_the_model_is_usable_and_unchanged_after_a_refusal(llama: TransformerBri
     engine = Engine.of(llama)
     before = engine.run(some_tokens()).resid
     with pytest.raises(InterventionError):
-        engine.run(some_tokens(), edits=[ReplaceZ(9, 0, z())])
+        engine.run(some_tokens(), edits=[Replace.z(9, 0, z())])
     assert (engine.run(some_tokens()).resid == before).all()
 
 

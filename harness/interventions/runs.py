@@ -1,0 +1,80 @@
+"""The unedited passes that a set of interventions shares: the clean prompts, and the corrupted ones, both run once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.errors import InterventionError
+from harness.interventions.engine import Engine
+from harness.interventions.hooks import HookEngine
+from harness.interventions.run import Run
+from harness.interventions.sites import Frame
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Clean and corrupted passes over prompts of one shape, with what was kept of them.
+
+    Attributes:
+        engine: what ran them: the fast engine, or the slow one that uses the model's own hooks.
+        clean: the pass that interventions change.
+        corrupted: the pass that patches come from; None where no intervention needs one.
+    """
+
+    engine: Engine | HookEngine
+    clean: Run
+    corrupted: Run | None = None
+
+    @classmethod
+    def of(
+        cls,
+        engine: Engine | HookEngine,
+        clean: Int[Tensor, "batch pos"],
+        *,
+        corrupted: Int[Tensor, "batch pos"] | None = None,
+        keep: Collection[str] = ("z",),
+    ) -> Runs:
+        """Both passes, run once.
+
+        Args:
+            engine: fast or slow.
+            clean: the prompts.
+            corrupted: prompts of the same shape, row by row, from which patches come.
+            keep: sites that interventions will read, in every layer.
+
+        Raises:
+            InterventionError: the two have different shapes.
+        """
+        if corrupted is not None and corrupted.shape != clean.shape:
+            raise InterventionError(
+                f"corrupted prompts are {tuple(corrupted.shape)}, clean ones {tuple(clean.shape)} [batch pos]: they "
+                "are compared position by position. Pad on the right or choose prompts of equal length."
+            )
+        own = {"resid_pre", "k", "v"} if isinstance(engine, Engine) else set()
+        first = engine.run(clean, keep=tuple({*keep, *own}))
+        other = None if corrupted is None else engine.run(corrupted, keep=tuple(keep))
+        return cls(engine, first, other)
+
+    @property
+    def frame(self) -> Frame:
+        """The sizes that edits are checked against."""
+        return self.engine.frame(self.clean)
+
+    def source(self) -> Run:
+        """The corrupted pass; InterventionError where there is none."""
+        if self.corrupted is None:
+            raise InterventionError("this patch comes from corrupted prompts: give Runs.of(..., corrupted=tokens).")
+        return self.corrupted
+
+    def differ(self) -> Bool[Tensor, "batch pos"]:
+        """True from the first position on at which a prompt's corrupted tokens differ from its clean ones.
+
+        Before it the two passes are equal, since attention is causal.
+        """
+        return (self.clean.tokens != self.source().tokens).cumsum(dim=1) > 0
