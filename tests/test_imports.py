@@ -45,6 +45,7 @@ LAYERS = {
     "harness.report": "records",
     "harness.reporting": "records",
     "harness.population": "claim",
+    "harness.circuits": "claim",
     "harness.contrasts": "claim",
     "harness.judging": "claim",
     "harness.claim": "claim",
