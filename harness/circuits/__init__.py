@@ -19,6 +19,7 @@ from __future__ import annotations
 from harness.circuits.against_random import AgainstRandom, necessity, sufficiency
 from harness.circuits.completeness import Completeness, completeness, random_parts
 from harness.circuits.greedy import greedy_completeness, greedy_part
+from harness.circuits.knock_out import KnockOutScores
 from harness.circuits.minimality import InflatedCircuits, Minimality, inflated_circuits, minimality
 from harness.circuits.scores import CircuitScores, endpoints
 
@@ -27,6 +28,7 @@ __all__ = [
     "CircuitScores",
     "Completeness",
     "InflatedCircuits",
+    "KnockOutScores",
     "Minimality",
     "completeness",
     "endpoints",

@@ -6,6 +6,7 @@ Importing this package does not import torch. `README.md` beside this file shows
 from __future__ import annotations
 
 from harness.interventions.dose import head_change, residual_covariance_factor, same_dose_vector
+from harness.interventions.edges import Edge, all_edges, edge_patch
 from harness.interventions.edits import Add, Edit, Replace
 from harness.interventions.engine import Engine
 from harness.interventions.hooks import HookEngine
@@ -19,16 +20,19 @@ from harness.interventions.intervention import (
     together,
 )
 from harness.interventions.measure import MEMORY_BUDGET, Measured, measure
+from harness.interventions.paths import path_patch
 from harness.interventions.replacements import Replacement, corrupted, mean, resample, zero
 from harness.interventions.run import Keep, Run
 from harness.interventions.runs import Runs
 from harness.interventions.sites import SITES, Frame
+from harness.interventions.sweeps import sweep
 from harness.interventions.targets import Target
 
 __all__ = [
     "MEMORY_BUDGET",
     "SITES",
     "Add",
+    "Edge",
     "Edit",
     "Engine",
     "Frame",
@@ -42,17 +46,21 @@ __all__ = [
     "Runs",
     "Target",
     "ablate",
+    "all_edges",
     "corrupted",
+    "edge_patch",
     "freeze_patterns",
     "head_change",
     "keep_only",
     "mean",
     "measure",
     "patch",
+    "path_patch",
     "resample",
     "residual_covariance_factor",
     "same_dose_vector",
     "steer",
+    "sweep",
     "together",
     "zero",
 ]

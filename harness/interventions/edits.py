@@ -7,7 +7,7 @@ checks itself against the run (`check`) and returns the changed activation (`app
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -50,6 +50,22 @@ class Narrowable(Protocol):
 
     def narrowed(self, prompts: slice, start: int) -> Edit:
         """The same edit for these prompts and for activations that begin at position `start`."""
+
+
+Seen = Callable[[str, int], "Tensor | None"]
+"""(site, layer) -> what this pass computed there for the edit's own prompts; None where it is as in the clean pass."""
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """An edit that depends on what the pass computed before it; it is applied with `apply_seen`."""
+
+    @property
+    def needs(self) -> frozenset[tuple[str, int]]:
+        """(site, layer) of what it reads."""
+
+    def apply_seen(self, activation: Tensor, seen: Seen) -> Tensor:
+        """The activation with the edit made, in a new tensor of the same shape."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.errors import InterventionError
-from harness.interventions.edits import Edit
+from harness.interventions.edits import Edit, Reading, Seen
 from harness.interventions.sites import SITES, name_of
 from harness.interventions.weights import Weights
 
@@ -60,10 +60,13 @@ class ForwardPass:
         self._weights = weights
         self._keep = keep or {}
         self._past = past or Past()
+        self._seen: dict[tuple[str, int], Tensor] = {}
+        self._needed: set[tuple[str, int]] = set()
         self._edits: dict[tuple[int, str], list[tuple[slice, Edit]]] = {}
         for member in members:
             for edit in member.edits:
                 self._edits.setdefault((edit.layer, edit.site), []).append((member.rows, edit))
+                self._needed |= edit.needs if isinstance(edit, Reading) else set()
 
     def block(self, resid: Float[Tensor, "row pos d_model"], layer: int) -> Float[Tensor, "row pos d_model"]:
         """The residual stream after one layer. Where rows belong to several members, it may be written into."""
@@ -87,7 +90,7 @@ class ForwardPass:
         # The one place where edits act and activations are kept.
         for rows, edit in self._edits.get((layer, site), ()):
             old = value[rows]
-            edited = edit.apply(old)
+            edited = edit.apply_seen(old, self._seen_by(rows)) if isinstance(edit, Reading) else edit.apply(old)
             if edited.shape != old.shape:
                 raise InterventionError(
                     f"{name_of(edit)} returned {tuple(edited.shape)} for {site!r} of layer {layer}, "
@@ -101,7 +104,18 @@ class ForwardPass:
                 value[rows] = edited
         if layer in self._keep.get(site, ()):
             self.kept[site][layer] = value
+        if (site, layer) in self._needed:
+            self._seen[site, layer] = value
         return value
+
+    def _seen_by(self, rows: slice) -> Seen:
+        """What the pass computed so far, for some rows; nothing in layers before they joined the stack."""
+
+        def seen(site: str, layer: int) -> Tensor | None:
+            value = self._seen.get((site, layer))
+            return None if value is None or value.shape[0] < rows.stop else value[rows]
+
+        return seen
 
     def _mlp(self, resid: Tensor, *, layer: int) -> Tensor:
         norm, mlp = self._weights.blocks[layer].norm_mlp, self._weights.blocks[layer].mlp
