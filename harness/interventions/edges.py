@@ -66,7 +66,7 @@ def edge_patch(
         raise InterventionError(f"edges of {runs.engine.architecture} cannot be patched: only the fast engine can.")
     if not chosen or len(set(chosen)) < len(chosen):
         raise InterventionError("name at least one edge, and each of them once.")
-    differ = runs.differ() if positions is None else runs.differ() & positions
+    differ = runs.differ(at=positions)
     by_receiver: dict[str, list[Sender]] = {}
     for edge in chosen:
         by_receiver.setdefault(edge.receiver, []).append(Sender.of(runs, edge))

@@ -14,7 +14,7 @@ from harness.interventions.edits import Edit, check_edits
 from harness.interventions.forward import ForwardPass, Member
 from harness.interventions.reading import read_weights
 from harness.interventions.readout import log_probs, require_positions
-from harness.interventions.run import KEEPABLE, Keep, Run, layers_to_keep
+from harness.interventions.run import KEEPABLE, Keep, Run, layers_to_keep, require_tokens
 from harness.interventions.sites import Frame
 from harness.interventions.weights import Weights
 
@@ -54,7 +54,7 @@ class Engine:
         """The pass over a batch of tokens; `stop_at_layer=l` computes the layers before l only."""
         import torch
 
-        self._require_tokens(tokens)
+        require_tokens(tokens, n_ctx=self.n_ctx, d_vocab=self.weights.embed.shape[0])
         tokens = tokens.to(self.weights.embed.device)
         with torch.inference_mode():
             resid = self.weights.embed[tokens]
@@ -187,14 +187,3 @@ class Engine:
         if not 0 <= layer < self.n_layers:
             raise InterventionError(f"layer {layer} does not exist, the model has {self.n_layers} layers.")
         return layer
-
-    def _require_tokens(self, tokens: Tensor) -> None:
-        if tokens.ndim != 2 or 0 in tokens.shape or tokens.is_floating_point() or str(tokens.dtype) == "torch.bool":
-            raise InterventionError(f"tokens {tuple(tokens.shape)} {tokens.dtype} are not integers [batch pos].")
-        if tokens.shape[1] > self.n_ctx:
-            raise InterventionError(f"prompts of {tokens.shape[1]} tokens are longer than n_ctx = {self.n_ctx}.")
-        d_vocab = self.weights.embed.shape[0]
-        if not 0 <= int(tokens.min()) <= int(tokens.max()) < d_vocab:
-            raise InterventionError(
-                f"tokens {int(tokens.min())} to {int(tokens.max())} are not all in the vocabulary (0 to {d_vocab - 1})."
-            )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import InterventionError
 from harness.interventions.edits import Edit, check_edits
-from harness.interventions.run import KEEPABLE, Keep, Run, layers_to_keep
+from harness.interventions.run import KEEPABLE, Keep, Run, layers_to_keep, require_tokens
 from harness.interventions.sites import SITES, Frame, name_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class HookEngine:
         self.n_kv_heads = int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads)
         self.d_head = int(cfg.d_head)
         self.d_model = int(cfg.d_model)
-        self.d_vocab = int(cfg.d_vocab)
+        self.n_ctx, self.d_vocab = int(cfg.n_ctx), int(cfg.d_vocab)
         attention_only = "mlp" not in bridge.blocks[0]._modules
         self.d_mlp = 0 if attention_only else int(cfg.d_mlp)
 
@@ -67,8 +67,7 @@ class HookEngine:
         self, tokens: Int[Tensor, "batch pos"], *, edits: Sequence[Edit] = (), keep: Keep = ()
     ) -> tuple[Run, Float[Tensor, "batch pos d_vocab"]]:
         """The pass, and the model's own logits."""
-        if tokens.ndim != 2 or 0 in tokens.shape or tokens.is_floating_point():
-            raise InterventionError(f"tokens {tuple(tokens.shape)} {tokens.dtype} are not integers [batch pos].")
+        require_tokens(tokens, n_ctx=self.n_ctx, d_vocab=self.d_vocab)
         frame = self._frame(*tokens.shape)
         check_edits(edits, frame=frame, restart_layer=0, stop_at_layer=self.n_layers)
         layers = layers_to_keep(keep, layers=range(self.n_layers))

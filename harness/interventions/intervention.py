@@ -46,8 +46,7 @@ def patch(
         scale: how much of the way to the corrupted value, 0 to 1.
         name: what the result is called; the targets by default.
     """
-    differ = runs.differ()
-    here = differ if positions is None else differ & positions
+    here = runs.differ(at=positions)
     return ablate(runs, targets, by=corrupted(runs), positions=here, scale=scale, name=name)
 
 
@@ -126,6 +125,7 @@ def steer(
         raise InterventionError(f"the direction is {tuple(direction.shape)}, not [d_model] = ({frame.d_model},).")
     vector = (dose * direction).expand(frame.batch, frame.pos, -1)
     if positions is not None:
+        frame.require_mask(positions)
         vector = vector * positions.unsqueeze(-1)
     return Intervention(name or f"steer {layer} by {dose:g}", (Add(layer, vector, site=site),))
 

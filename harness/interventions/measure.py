@@ -148,8 +148,11 @@ def _measured(
 ) -> Measured:
     arrays = [tensor.double().cpu().numpy() for tensor in (values, norms, *unedited)]
     names = tuple(intervention.name for intervention in interventions)
-    for name, row in zip(names, arrays[0], strict=True):
+    for which, row in zip(("clean", "corrupted"), arrays[2:], strict=False):  # there may be no corrupted pass
         if not all(map(_finite, row)):
+            raise InterventionError(f"the metric of the {which} pass is not finite: nothing can be compared with it.")
+    for name, *rows in zip(names, *arrays[:2], strict=True):
+        if not all(_finite(value) for row in rows for value in row):
             raise InterventionError(f"the metric of intervention {name!r} is not finite; its change is too large.")
     return Measured(names, arrays[0], arrays[2], arrays[3] if len(arrays) > 3 else None, arrays[1], path)
 

@@ -59,7 +59,7 @@ def path_patch(
     received = [parse_receiver(name) for name in receivers]
     _check(sent, received, n_layers=runs.frame.n_layers)
     named = name or f"{'+'.join(senders)} -> {'+'.join(receivers)}"
-    differ = runs.differ() if positions is None else runs.differ() & positions
+    differ = runs.differ(at=positions)
     sources = ablate(runs, sent, by=corrupted(runs), positions=differ).edits
     if not bool(differ.any()):
         return Intervention(named, ())

@@ -73,6 +73,17 @@ class Run:
         return z[:, :, head]
 
 
+def require_tokens(tokens: Tensor, *, n_ctx: int, d_vocab: int) -> None:
+    """Raise InterventionError unless a model of this context and vocabulary can read the tokens [batch pos]."""
+    if tokens.ndim != 2 or 0 in tokens.shape or tokens.is_floating_point() or str(tokens.dtype) == "torch.bool":
+        raise InterventionError(f"tokens {tuple(tokens.shape)} {tokens.dtype} are not integers [batch pos].")
+    if tokens.shape[1] > n_ctx:
+        raise InterventionError(f"prompts of {tokens.shape[1]} tokens are longer than n_ctx = {n_ctx}.")
+    low, high = int(tokens.min()), int(tokens.max())
+    if not 0 <= low <= high < d_vocab:
+        raise InterventionError(f"tokens {low} to {high} are not all in the vocabulary (0 to {d_vocab - 1}).")
+
+
 def layers_to_keep(keep: Keep, *, layers: range) -> dict[str, frozenset[int]]:
     """For each activation name the layers in which it is kept; InterventionError for an unknown name or layer."""
     if isinstance(keep, str):

@@ -72,9 +72,14 @@ class Runs:
             raise InterventionError("this patch comes from corrupted prompts: give Runs.of(..., corrupted=tokens).")
         return self.corrupted
 
-    def differ(self) -> Bool[Tensor, "batch pos"]:
+    def differ(self, *, at: Bool[Tensor, "batch pos"] | None = None) -> Bool[Tensor, "batch pos"]:
         """True from the first position on at which a prompt's corrupted tokens differ from its clean ones.
 
-        Before it the two passes are equal, since attention is causal.
+        Before it the two passes are equal, since attention is causal. With `at` only where that is true as well;
+        InterventionError where it is no mask of these prompts.
         """
-        return (self.clean.tokens != self.source().tokens).cumsum(dim=1) > 0
+        differ = (self.clean.tokens != self.source().tokens).cumsum(dim=1) > 0
+        if at is None:
+            return differ
+        self.frame.require_mask(at)
+        return differ & at

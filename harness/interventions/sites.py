@@ -131,6 +131,14 @@ class Frame:
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise InterventionError(f"{name_of(edit)}: the tensor [{axes}] holds NaN or infinity.")
 
+    def require_mask(self, positions: Tensor) -> None:
+        """Raise InterventionError unless positions say of each token of each prompt whether it is meant."""
+        if tuple(positions.shape) != (self.batch, self.pos) or str(positions.dtype) != "torch.bool":
+            raise InterventionError(
+                f"positions {tuple(positions.shape)} {positions.dtype} are not booleans [batch pos] = "
+                f"({self.batch}, {self.pos})."
+            )
+
     def _sizes(self, axes: Iterable[str]) -> tuple[int, ...]:
         sizes = {"batch": self.batch, "head": self.n_heads, "kv_head": self.n_kv_heads}
         sizes |= dict.fromkeys(("pos", "query_pos", "key_pos"), self.pos)

@@ -166,20 +166,38 @@ def test_several_edits_in_several_layers_equal_several_hooks(bridge: Transformer
     assert largest(ours - theirs) <= 2e-5
 
 
-def test_the_edit_in_the_readme_runs_and_steers(llama: TransformerBridge) -> None:
+def test_the_examples_in_the_readme_run(llama: TransformerBridge) -> None:
     from pathlib import Path
 
+    import torch
+
     import harness.interventions
+    from harness.interventions import HookEngine, Intervention, Runs, measure
+    from harness.metrics import LogitDifference
 
     readme = Path(harness.interventions.__file__).with_name("README.md").read_text(encoding="utf-8")
-    first, second = (part.split("```")[0] for part in readme.split("```python")[1:])
-    # The first example names head 5.1; the tiny model has two layers, so its numbers are lowered.
-    names = {"bridge": llama, "tokens": some_tokens()}
-    exec(first.replace("(5, 1", "(1, 1").replace("layer=5", "layer=1").replace("[5]", "[1]"), names)
+    sweep, passes, new = (part.split("```")[0] for part in readme.split("```python")[1:])
+    three = torch.tensor([3, 4, 5])
+    names = {"bridge": llama, "tokens": some_tokens(), "other_tokens": some_tokens(seed=1)}
+    names |= {"correct": three, "wrong": three + 3, "last": three * 0 + 10}
+    exec(sweep, names)
+    assert names["found"].values.shape == names["found"].change_norm.shape == (3, 3)
+    exec(passes, names)
     assert names["cost"].shape == (3, 10)
     assert names["dose"].shape == (3, 11)
 
-    exec(second, names)
-    direction = normal(32)
-    ours = edited(llama, names["Steer"](1, direction))
-    assert largest(ours - hooked(llama, "blocks.1.hook_resid_pre", lambda resid: resid + direction)) <= 2e-5
+    exec(new, names)
+    direction = normal(32) / normal(32).norm()
+    project = names["ProjectOut"](1, direction)
+
+    def projected(resid: Tensor) -> Tensor:
+        return resid - (resid @ direction).unsqueeze(-1) * direction
+
+    assert largest(edited(llama, project) - hooked(llama, "blocks.1.hook_resid_pre", projected)) <= 2e-5
+    difference = LogitDifference(three, three + 3, three * 0 + 10)
+    fast, slow = (
+        measure(Runs.of(engine, some_tokens()), [Intervention("new", (project,))], metric=difference)
+        for engine in (Engine.of(llama), HookEngine.of(llama))
+    )
+    assert abs(fast.values - slow.values).max() <= 2e-5
+    assert (fast.path, slow.path) == ("fast", "slow")
