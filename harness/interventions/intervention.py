@@ -6,6 +6,7 @@ it makes. `measure` runs many of them at once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -69,7 +70,7 @@ def ablate(
     chosen = [target if isinstance(target, Target) else Target.parse(target) for target in targets]
     if not chosen:
         raise InterventionError("there is nothing to ablate: name at least one target.")
-    repeated = sorted({str(target) for target in chosen if chosen.count(target) > 1})
+    repeated = sorted(str(target) for target, times in Counter(chosen).items() if times > 1)
     if repeated:
         raise InterventionError(f"{', '.join(repeated)} is named more than once in one intervention.")
     by_place: dict[tuple[int, str], list[int | None]] = {}
