@@ -26,7 +26,6 @@ class Options:
     dtype: str = "float32"
     weights: Mapping[str, Path] = field(default_factory=dict)
     ignore_preconditions: bool = False
-    reports: Path | None = None
 
     @property
     def exploratory(self) -> bool:

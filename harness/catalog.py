@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ from harness.claim import declared
 from harness.declaration import Claim
 from harness.errors import DeclarationError, MechclaimsError, did_you_mean
 from harness.mechanism import Mechanism, import_file, open_mechanism
+from harness.papers import paper_problems
 from harness.subjects import Expectation
 
 
@@ -89,7 +91,8 @@ def _claims_of(mechanism: Mechanism, *, problems: list[str]) -> Iterator[Catalog
         for name, test in _tests_in(module):
             source = f"{path.as_posix()}::{name}"
             try:
-                yield CatalogEntry(declared(test, where=source), test, source, mechanism)
+                claim = declared(test, where=source, also=partial(paper_problems, mechanism=mechanism.folder))
+                yield CatalogEntry(claim, test, source, mechanism)
             except MechclaimsError as error:
                 problems.append(str(error))
 

@@ -8,13 +8,14 @@ is an error of that test.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from harness.contrasts import Against
 from harness.declaration import (
+    SOME_UNITS,
     Alternative,
     Claim,
     Control,
@@ -27,6 +28,7 @@ from harness.declaration import (
 )
 from harness.errors import DeclarationError, StatisticsError, did_you_mean
 from harness.evidence import jsonable
+from harness.filling import check_treated
 from harness.judging import ExactInput, MarginInput, judge_evidence
 from harness.seeding import Streams
 from harness.subjects import Subject
@@ -86,7 +88,7 @@ def declared(test: Callable[..., None], *, where: str, also: Callable[[Claim], S
     problems = [f"unknown field {name!r}.{did_you_mean(name, Claim.__dataclass_fields__)}" for name in unknown]
     if "units" in missing:
         problems.append("units is missing: register the number of units (units=None only for an exact claim)")
-    problems += filled.problems()
+    problems += (replace(filled, units=SOME_UNITS) if "units" in missing else filled).problems()
     problems += also(filled) if also is not None else ()
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
@@ -237,8 +239,10 @@ class Evidence:
         elif self._treated is None:
             unfilled.insert(0, "evidence.treated(...)")
         if unfilled:
-            listed = ", ".join(repr(name) for name in unfilled)
+            listed = ", ".join(map(repr, unfilled))
             raise DeclarationError(f"claim {self.claim.id!r}: decide() was called before {listed} was filled")
+        if self._treated is not None:
+            check_treated(self.claim, self._treated, n_units=self.n_units, subject=self.subject)
         self.sections.update(
             judge_evidence(
                 self.claim,
@@ -255,6 +259,10 @@ class Evidence:
             )
         )
 
+    def invalid(self, reason: str) -> None:
+        """End without a measurement: there is nothing to ask about, for this reason."""
+        self.sections["judgement"] = {"verdict": "invalid", "reason": reason, "components": (), "outcomes": ()}
+
     @property
     def decided(self) -> bool:
         """Whether `decide` was reached."""
@@ -262,11 +270,8 @@ class Evidence:
 
     def _failed_precondition(self) -> str | None:
         failed = [entry for entry in self.sections.get("preconditions", ()) if not entry["holds"]]
-        if not failed:
-            return None
-        return "; ".join(
-            f"precondition {e['name']!r} is {e['value']:.4g}, needs at least {e['at_least']:.4g}" for e in failed
-        )
+        said = "precondition {name!r} is {value:.4g}, needs at least {at_least:.4g}"
+        return "; ".join(said.format(**entry) for entry in failed) or None
 
     def _kind(self, name: str) -> str:
         kinds = {control.name: control.kind for control in self.claim.controls}

@@ -79,6 +79,10 @@ class Units:
         return {"quick": self.quick, "default": self.default, "full": self.full or self.default}[profile]
 
 
+SOME_UNITS = Units(default=MIN_CLUSTERS, quick=MIN_CLUSTERS, reason="none given, which is said apart")
+"""Stands in while a declaration without units is checked: without any it would be taken for an exact claim's."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a claim costs: `draws` forward passes over each unit of `tokens` tokens."""

@@ -14,6 +14,10 @@ class DeclarationError(MechclaimsError):
     """A claim's declaration or its use of the evidence does not hold together."""
 
 
+class SubjectNotFound(DeclarationError):  # noqa: N818 - states the fact: the claim is `invalid` on this model
+    """Discovery found no component of a class on a model, so that the claim has nothing to ask about."""
+
+
 class ModelError(MechclaimsError):
     """A model is unknown, damaged, or not of a kind that can be used."""
 

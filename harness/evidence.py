@@ -95,6 +95,8 @@ def from_json(text: str, *, where: str) -> Record:
         ) from error
     if not isinstance(content, dict) or "schema" not in content:
         raise StoreError(f"{where}: not an evidence record (no schema)")
+    if not isinstance(content["schema"], int):
+        raise StoreError(f"{where}: schema is {content['schema']!r}, no number: it was edited. Measure it again.")
     if content["schema"] > SCHEMA:
         raise StoreError(f"{where}: schema {content['schema']} is newer than {SCHEMA}; update mechclaims to read it")
     stated = content.pop("content_hash", None)
@@ -102,6 +104,10 @@ def from_json(text: str, *, where: str) -> Record:
     unknown = sorted(set(content) - known)
     if unknown:
         raise StoreError(f"{where}: unknown sections {', '.join(unknown)}")
+    needed = ("claim", "model", "seeds", "options", "command")
+    missing = [name for name in needed if name not in content]
+    if missing:
+        raise StoreError(f"{where}: no evidence record, it lacks {', '.join(missing)}")
     listed = ("ranks", "shares", "preconditions", "notes", "tables", "pictures")
     arguments: dict[str, Any] = {name: tuple(value) if name in listed else value for name, value in content.items()}
     record = Record(**arguments)

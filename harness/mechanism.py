@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from harness.errors import DeclarationError, did_you_mean
+from harness.errors import DeclarationError, SubjectNotFound, did_you_mean
 from harness.subjects import Subject, SubjectsFile, read_subjects
 
 
@@ -29,10 +29,10 @@ class Discovery:
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def subject(self, class_name: str, *, source: str) -> Subject:
-        """The subject of one class; DeclarationError where the procedure found no head of it."""
+        """The subject of one class; SubjectNotFound where the procedure found no head of it."""
         heads = self.classes.get(class_name, ())
         if not heads:
-            raise DeclarationError(f"discovery found no head of class {class_name!r} ({source})")
+            raise SubjectNotFound(f"discovery found no head of class {class_name!r} ({source})")
         return Subject(class_name, heads, self.selected_by[class_name], source, "discovery", dict(self.classes))
 
 

@@ -92,6 +92,7 @@ class MeanLoss:
         require_positions(self.positions, batch=batch, pos=pos)
         if self.following.shape != self.positions.shape or not self.positions.numel():
             raise InterventionError("the loss needs at least one position per prompt, and the token that follows each.")
+        _require_vocabulary(self.following, d_vocab=d_vocab)
 
     def __call__(self, read: Readout) -> Float[Tensor, "intervention prompt"]:
         """The mean loss over the positions."""
@@ -102,5 +103,12 @@ def _require_tokens(*tokens: Tensor, batch: int, d_vocab: int) -> None:
     for each in tokens:
         if tuple(each.shape) != (batch,) or each.is_floating_point():
             raise InterventionError(f"tokens {tuple(each.shape)} {each.dtype} are not integers [batch] = ({batch},).")
-        if not 0 <= int(each.min()) <= int(each.max()) < d_vocab:
-            raise InterventionError(f"tokens {int(each.min())} to {int(each.max())} are not in the vocabulary.")
+        _require_vocabulary(each, d_vocab=d_vocab)
+
+
+def _require_vocabulary(tokens: Tensor, *, d_vocab: int) -> None:
+    if tokens.is_floating_point():
+        raise InterventionError(f"tokens {tuple(tokens.shape)} {tokens.dtype} are not integers.")
+    low, high = int(tokens.min()), int(tokens.max())
+    if not 0 <= low <= high < d_vocab:
+        raise InterventionError(f"tokens {low} to {high} are not all in the vocabulary (0 to {d_vocab - 1}).")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _TOKENS_PER_SECOND_PER_MIB = 300_000
 """Forward passes here: 600 tokens a second for a model of 515 MiB; small models are bound by overhead instead."""
 _OVERHEAD_TOKENS_PER_SECOND = 100_000
+CLAIMED_ON = ("confirmation", "audit")
+"""Splits on which claims are decided, and subjects therefore never selected."""
 _DEQUANTISED = 5.5
 """How much larger the packaged 4-bit weights are in memory than on disk."""
 
@@ -61,6 +63,7 @@ def subject_problems(claim: Claim, mechanism: Mechanism, *, models: Sequence[str
         return []
     problems = []
     for model_id in models:
+        problems += _split_problems(claim, mechanism, model_id=model_id)
         heads = mechanism.subjects.classes(model_id).get(claim.subject)
         if heads is None:
             if model_id in mechanism.subjects.models or mechanism.discover is None:
@@ -69,6 +72,15 @@ def subject_problems(claim: Claim, mechanism: Mechanism, *, models: Sequence[str
         spec = find(model_id)
         problems += head_problems(heads, model_id=model_id, n_layers=spec.n_layers, n_heads=spec.n_heads)
     return problems
+
+
+def given_subject_problems(bound: BoundClaim) -> list[str]:
+    """What is wrong with heads given by `--subjects` on the claim's model, by the registry alone."""
+    heads = bound.options.subjects
+    if heads is None or bound.claim.subject is None:
+        return []
+    spec = find(bound.model_id)
+    return head_problems(heads, model_id=bound.model_id, n_layers=spec.n_layers, n_heads=spec.n_heads)
 
 
 def parse_subjects(given: str) -> tuple[str, ...] | Path:
@@ -88,6 +100,9 @@ def parse_subjects(given: str) -> tuple[str, ...] | Path:
         parse_head(head)
     if not heads:
         raise DeclarationError(f"--subjects {given!r} names no head")
+    twice = next((head for head in heads if heads.count(head) > 1), None)
+    if twice is not None:
+        raise DeclarationError(f"--subjects {given!r} names {twice} twice; name every head once")
     return heads
 
 
@@ -123,6 +138,19 @@ def item_slug(model_id: str) -> str:
     path = model_id.removeprefix("path:")
     digits = hashlib.sha256(path.encode()).hexdigest()[:6]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(path).name or 'model'}-{digits}")
+
+
+def _split_problems(claim: Claim, mechanism: Mechanism, *, model_id: str) -> list[str]:
+    """Heads of an inference claim come from discovery or a paper: chosen where they are claimed, they prove nothing."""
+    if claim.tier != "inference":
+        return []
+    listed = mechanism.subjects.models.get(model_id, {}).get("classes", {})
+    return [
+        f"class {name!r} of model {model_id!r} was selected on the {entry['split']} split ({mechanism.subjects.path}); "
+        "an inference claim is about heads from the discovery split or from a paper"
+        for name, entry in listed.items()
+        if entry.get("split") in CLAIMED_ON
+    ]
 
 
 def _estimate(entry: BoundClaim) -> tuple[float, float]:

@@ -5,8 +5,7 @@ Opt in with one line in a conftest: `pytest_plugins = ["harness.plugin"]`. Impor
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,16 @@ from harness.errors import MechclaimsError, ModelNotHere
 from harness.evidence import Record
 from harness.mechanism import Mechanism, open_mechanism
 from harness.outcomes import outcome_of
+from harness.papers import paper_problems
 from harness.planning import availability_of, item_slug, plan_lines, subject_problems
-from harness.plugin_options import add_options, check_options, chosen_models, given_options, options_of
-from harness.progress import announcer
+from harness.plugin_checks import check_chosen, check_places, check_shadowing
+from harness.plugin_options import add_options, check_options, chosen_models, data_seeds, given_options, options_of
+from harness.progress import announcer, closing_lines
 from harness.reporting import RunFolder
 from harness.seeding import Streams
-from harness.session import BoundClaim, Loaded, Prepared, measuring, not_run, prepare
+from harness.session import BoundClaim, Loaded, Prepared, asking, measuring, not_run, prepare
 from harness.subjects import Subject
+from harness.workers import is_worker, share_cores
 
 FIXTURES = ("model", "weights", "subject", "evidence", "rng")
 
@@ -73,11 +75,12 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
     try:
         mechanism = _mechanism(collector.config, collector.path.parent)
 
-        def wrong_subjects(claim: Claim) -> list[str]:
+        def around_it(claim: Claim) -> list[str]:
             models = chosen_models(collector.config, claim, mechanism)
-            return subject_problems(claim, mechanism, models=models)
+            wrong_subjects = subject_problems(claim, mechanism, models=models)
+            return [*paper_problems(claim, mechanism=mechanism.folder), *wrong_subjects]
 
-        claim = declared(obj, where=where, also=wrong_subjects)  # type: ignore[arg-type]
+        claim = declared(obj, where=where, also=around_it)  # type: ignore[arg-type]
     except MechclaimsError as error:
         raise collector.CollectError(str(error)) from error
     seen = collector.config.stash[_ids]
@@ -92,13 +95,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not hasattr(test, "__claim__"):
         return
     config = metafunc.config
-    source = metafunc.definition.nodeid
-    claim = declared(test, where=source)
+    claim = declared(test, where=(source := metafunc.definition.nodeid))
     mechanism = _mechanism(config, metafunc.definition.path.parent)
     bound, ids = [], []
     for model_id in chosen_models(config, claim, mechanism):
-        for seed in config.getoption("--data-seed") or [0]:
-            options = options_of(config, data_seed=seed, reports=config.stash[_run].reports)
+        for seed in data_seeds(config):
+            options = options_of(config, data_seed=seed)
             entry = BoundClaim(claim, test, source, mechanism, model_id, options)
             marks = (
                 pytest.mark.mechanism(name=claim.mechanism),
@@ -111,11 +113,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("bound_claim", bound, ids=ids, indirect=True)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let `-k` choose by claim id too."""
+    if bound := _bound(item):
+        item.extra_keyword_matches.add(bound.claim.id)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Measure model by model, so that each is loaded once; refuse fixtures that shadow ours."""
-    placeholders = [item for item in items if _without_model(item)]
-    if placeholders:
+    if placeholders := [item for item in items if _without_model(item)]:
         config.hook.pytest_deselected(items=placeholders)
         items[:] = [item for item in items if item not in placeholders]
     order: dict[str, int] = {}
@@ -124,21 +131,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if bound is None:
             continue
         order.setdefault(bound.model_id, len(order))
-        for name in FIXTURES:
-            found = item._fixtureinfo.name2fixturedefs.get(name)  # type: ignore[attr-defined]
-            if found and found[-1].func.__module__ != __name__:
-                raise pytest.UsageError(
-                    f"{item.nodeid}: fixture {name!r} from {found[-1].func.__module__} hides the plugin's; rename it"
-                )
+        check_shadowing(item, names=FIXTURES, plugin=__name__)
+    if not is_worker(config):
+        check_chosen(_bound_of(items), require=config.getoption("--require"))
     items.sort(key=lambda item: order.get(entry.model_id, -1) if (entry := _bound(item)) else -1)
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """With --dry-run print the plan and run nothing."""
-    if not session.config.getoption("--dry-run"):
+    """With --dry-run print the plan and run nothing; else refuse places that cannot be used, before the first test."""
+    config = session.config
+    if not config.getoption("--dry-run"):
+        if not config.option.collectonly and not is_worker(config):
+            check_places(_bound_of(session.items), reports=config.stash[_run].reports)
         return None
-    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
-    for line in plan_lines([bound for item in session.items if (bound := _bound(item))]):
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    for line in plan_lines(_bound_of(session.items)):
         reporter.write_line(line)
     return True
 
@@ -157,20 +164,23 @@ def bound_claim(request: pytest.FixtureRequest) -> BoundClaim:
 def prepared_claim(bound_claim: BoundClaim, request: pytest.FixtureRequest) -> Prepared:
     """Model, subject, evidence and streams; skips as `not run` where the model is not here."""
     config = request.config
-    _share_cores(config)
+    share_cores(config)
     try:
         where = availability_of(bound_claim)
         if not where.here:
             raise ModelNotHere(f"{bound_claim.model_id} is not on this machine.", remedy=where.remedy)
         ready = prepare(bound_claim, loaded=config.stash[_loaded], announce=announcer(config))
-    except ModelNotHere as error:
-        record = not_run(bound_claim, reason=str(error).split(" To bring it:")[0], remedy=error.remedy)
+    except MechclaimsError as error:
+        problem = error
+    else:
+        request.node.prepared_claim = ready
+        return ready
+    # Outside the except block: pytest would print the error a second time as the context of the outcome.
+    if isinstance(problem, ModelNotHere):
+        record = not_run(bound_claim, reason=str(problem).split(" To bring it:")[0], remedy=problem.remedy)
         config.stash[_run].add(record)
         pytest.skip(outcome_of(record).reason)
-    except MechclaimsError as error:
-        pytest.fail(str(error), pytrace=False)
-    request.node.prepared_claim = ready
-    return ready
+    pytest.fail(str(problem), pytrace=False)
 
 
 @pytest.fixture
@@ -212,14 +222,23 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     ready: Prepared | None = getattr(pyfuncitem, "prepared_claim", None)
     if ready is None:
         return (yield)
+    if ready.evidence.decided:
+        pyfuncitem.obj = _nothing_to_ask
+    problem = None
     try:
-        with measuring(ready.bound):
+        with measuring(ready.bound), asking(ready.evidence):
             result = yield
         record = ready.record()
     except MechclaimsError as error:
-        pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+        problem = f"{type(error).__name__}: {error}"
+    if problem is not None:  # outside the except block, so that pytest prints it once
+        pytest.fail(problem, pytrace=False)
     _finish(pyfuncitem, record)
     return result
+
+
+def _nothing_to_ask(**_: object) -> None:
+    """In place of the body of a claim that has no subject on this model."""
 
 
 def _finish(item: pytest.Item, record: Record) -> None:
@@ -237,7 +256,7 @@ def _finish(item: pytest.Item, record: Record) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Complete the run folder; exit 5 where nothing but missing models was found."""
     config = session.config
-    if hasattr(config, "workerinput") or config.option.collectonly:
+    if is_worker(config) or config.option.collectonly:
         return
     folder = config.stash[_run]
     stopped = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR) or bool(session.shouldstop)
@@ -249,19 +268,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the verdicts and where the evidence lies."""
     folder = config.stash[_run]
-    records = folder.records()
-    if not records:
-        return
-    from harness.report.terminal import summary_text
-
-    terminalreporter.section("claims")
-    terminalreporter.write_line(summary_text([record.as_dict() for record in records]))
-    missing = sorted({str(record.not_run["remedy"]) for record in records if record.not_run})
-    if missing:
-        terminalreporter.write_line("not run, and what would bring the model:")
-        for remedy in missing:
-            terminalreporter.write_line(f"  {remedy}")
-    terminalreporter.write_line(f"evidence: {folder.path}; `mechclaims report` writes it as Markdown")
+    if records := folder.records():
+        terminalreporter.section("claims")
+        for line in closing_lines(records, require=config.getoption("--require")):
+            terminalreporter.write_line(line)
+        terminalreporter.write_line(f"evidence: {folder.path}; `mechclaims report` writes it as Markdown")
 
 
 # -- private -----------------------------------------------------------------------------------------------------
@@ -271,6 +282,10 @@ def _bound(item: pytest.Item) -> BoundClaim | None:
     callspec = getattr(item, "callspec", None)
     bound = None if callspec is None else callspec.params.get("bound_claim")
     return bound if isinstance(bound, BoundClaim) else None
+
+
+def _bound_of(items: Sequence[pytest.Item]) -> list[BoundClaim]:
+    return [bound for bound in map(_bound, items) if bound is not None]
 
 
 def _without_model(item: pytest.Item) -> bool:
@@ -283,12 +298,3 @@ def _mechanism(config: pytest.Config, folder: Path) -> Mechanism:
     if folder not in known:
         known[folder] = open_mechanism(folder)
     return known[folder]
-
-
-def _share_cores(config: pytest.Config) -> None:
-    """Give each xdist worker its part of the cores."""
-    workers = getattr(config, "workerinput", {}).get("workercount")
-    if workers:
-        import torch
-
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(workers)))

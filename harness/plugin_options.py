@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -14,6 +15,9 @@ from harness.errors import MechclaimsError
 from harness.mechanism import Mechanism
 from harness.planning import check_model_ids, default_models, parse_subjects
 from harness.stats.records import Verdict
+from harness.store import check_writable
+
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -29,7 +33,7 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="HEADS|FILE",
         help="other heads, e.g. 5.1,5.5, or a file of `mechclaims discover`: exploratory",
     )
-    add("--require", choices=get_args(Verdict), help="verdict that unregistered models must reach")
+    add("--require", choices=get_args(Verdict), help="verdict that models without a registered one must reach")
     add("--dry-run", action="store_true", help="print what would run, with minutes and memory, and stop")
     add("--n-units", type=int, metavar="N", help="another number of units than registered: exploratory")
     add("--profile", choices=get_args(Profile), default="default", help="quick: shipped models at training seed 0")
@@ -49,7 +53,12 @@ def chosen_models(config: pytest.Config, claim: Claim, mechanism: Mechanism) -> 
     return [model_id for model_id in dict.fromkeys(asked) if applies(claim, model_id)]
 
 
-def options_of(config: pytest.Config, *, data_seed: int, reports: Path) -> Options:
+def data_seeds(config: pytest.Config) -> list[int]:
+    """The data seeds asked for, each once, in their order; 0 where none is."""
+    return list(dict.fromkeys(config.getoption("--data-seed") or [0]))
+
+
+def options_of(config: pytest.Config, *, data_seed: int) -> Options:
     """What the user asked for, for one data seed."""
     subjects = _given_subjects(config)
     return Options(
@@ -61,7 +70,6 @@ def options_of(config: pytest.Config, *, data_seed: int, reports: Path) -> Optio
         device=config.getoption("--device"),
         dtype=config.getoption("--dtype"),
         weights=_weights(config),
-        reports=reports,
     )
 
 
@@ -71,8 +79,16 @@ def check_options(config: pytest.Config) -> None:
         check_model_ids(config.getoption("--model") or [])
         _weights(config)
         _given_subjects(config)
+        if config.getoption("--evidence-dir") and not config.option.collectonly:
+            check_writable(Path(config.getoption("--evidence-dir")))
     except MechclaimsError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(str(error)) from None
+    device = config.getoption("--device")
+    if not _DEVICE.fullmatch(device):  # whether it is here is asked before measuring: that takes torch
+        raise pytest.UsageError(f"--device {device!r} is none of torch's: cpu, cuda, cuda:1, mps, xpu")
+    negative = [seed for seed in data_seeds(config) if seed < 0]
+    if negative:
+        raise pytest.UsageError(f"--data-seed is {negative[0]}; seeds are whole numbers from 0 on")
     n_units = config.getoption("--n-units")
     if n_units is not None and n_units < 2:
         raise pytest.UsageError(f"--n-units is {n_units}; an interval needs at least 2 units, a verdict at least 12")

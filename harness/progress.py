@@ -1,10 +1,12 @@
-"""Progress of a measurement on pytest's terminal: one line that is written over."""
+"""What a run says on pytest's terminal: progress in one line that is written over, and the verdicts at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+
+from harness.evidence import Record
 
 
 def announcer(config: pytest.Config) -> Callable[[str], None] | None:
@@ -19,3 +21,17 @@ def announcer(config: pytest.Config) -> Callable[[str], None] | None:
             reporter.rewrite(f"\r{line}", erase=True)
 
     return announce
+
+
+def closing_lines(records: Sequence[Record], *, require: str | None) -> Iterator[str]:
+    """The verdicts, whom `--require` was not asked of, and what would bring the models that are missing."""
+    from harness.report.terminal import summary_text
+
+    yield summary_text([record.as_dict() for record in records])
+    kept = sum(record.expectation is not None and not record.exploratory for record in records)
+    if require is not None and kept:
+        yield f"--require {require}: not asked of the {kept} that have a registered verdict"
+    missing = sorted({str(record.not_run["remedy"]) for record in records if record.not_run})
+    if missing:
+        yield "not run, and what would bring the model:"
+        yield from (f"  {remedy}" for remedy in missing)

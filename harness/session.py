@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness.bound_claim import BoundClaim, Options, applies
 from harness.claim import Evidence, declared
 from harness.declaration import Claim
-from harness.errors import DeclarationError
+from harness.errors import DeclarationError, SubjectNotFound
 from harness.evidence import Record
 from harness.mechanism import import_file, open_mechanism
 from harness.recording import record_of
@@ -33,6 +33,7 @@ __all__ = [
     "Options",
     "Prepared",
     "applies",
+    "asking",
     "discovery_streams",
     "measure",
     "measuring",
@@ -107,6 +108,8 @@ def prepare(
 ) -> Prepared:
     """Load what the claim needs, find its subject and open its evidence.
 
+    Where discovery finds no head the evidence is decided already, as `invalid`, and the body is not to be run.
+
     Args:
         bound: the claim and the model's id.
         loaded: the model cache of this process.
@@ -117,8 +120,12 @@ def prepare(
     if target is None:
         target = _target(bound, loaded)
     streams = streams_of(bound.claim, fingerprint=target.fingerprint, data_seed=bound.options.data_seed)
+    missing = None
     if subject is None:
-        subject = _subject(bound, target, loaded, announce)
+        try:
+            subject = _subject(bound, target, loaded, announce)
+        except SubjectNotFound as error:
+            missing = str(error)
     options = bound.options
     units = bound.claim.units
     evidence = Evidence(
@@ -130,6 +137,8 @@ def prepare(
         assay_shown=_assay_shown(bound),
         announce=announce,
     )
+    if missing is not None:
+        evidence.invalid(missing)
     return Prepared(bound, target, subject, evidence)
 
 
@@ -175,8 +184,19 @@ def measure(bound: BoundClaim, *, loaded: Loaded, **replaced: Any) -> Record:
     """Prepare, run the test's body, and return its record."""
     prepared = prepare(bound, loaded=loaded, **replaced)
     with measuring(bound):
-        bound.test(**prepared.arguments())
+        if not prepared.evidence.decided:
+            with asking(prepared.evidence):
+                bound.test(**prepared.arguments())
         return prepared.record()
+
+
+@contextmanager
+def asking(evidence: Evidence) -> Iterator[None]:
+    """A body that runs into a class of heads which discovery did not find ends its claim as `invalid`."""
+    try:
+        yield
+    except SubjectNotFound as error:
+        evidence.invalid(str(error))
 
 
 @contextmanager
@@ -262,9 +282,11 @@ def _discovered(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announ
 
 
 def _assay_shown(bound: BoundClaim) -> bool:
-    """Whether the committed baseline holds this claim as `supported` on some model (assay sensitivity)."""
-    if bound.options.reports is None:
-        return False
-    from harness.store import BASELINE, supported_claims
+    """Whether the baseline beside the claims holds this claim as `supported` on some model (assay sensitivity).
 
-    return (bound.claim.id, bound.claim.version) in supported_claims(bound.options.reports / BASELINE)
+    It belongs to the project and not to a run: where this run's evidence is written changes no verdict.
+    """
+    from harness.store import baseline_of, supported_claims
+
+    folder = baseline_of(bound.mechanism.folder)
+    return folder is not None and (bound.claim.id, bound.claim.version) in supported_claims(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -33,12 +34,21 @@ class Run:
         Raises:
             StoreError: a record is damaged; the message names the file.
         """
-        found = [
-            from_json(path.read_text(encoding="utf-8"), where=str(path))
-            for path in sorted(self.path.glob("*.json"))
-            if path.name != "run.json"
-        ]
+        found = [read_record(path) for path in sorted(self.path.glob("*.json")) if path.name != "run.json"]
         return sorted(found, key=lambda record: (record.claim["id"], record.model["id"], record.seeds["data_seed"]))
+
+
+def read_record(path: Path) -> Record:
+    """The record in a file.
+
+    Raises:
+        StoreError: it cannot be read, is cut short, was edited, or is no record; the message names the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: cannot be read as a record ({error}).") from error
+    return from_json(text, where=str(path))
 
 
 def run_name(*, commit: str) -> str:
@@ -113,14 +123,50 @@ def write_atomically(path: Path, *, text: str) -> None:
         ) from error
 
 
+def check_writable(folder: Path) -> None:
+    """Raise StoreError where nothing can be written below this folder; what the trial makes is removed again."""
+    made: list[Path] = []
+    try:
+        for place in (*reversed(folder.parents), folder):
+            if not place.is_dir():
+                place.mkdir()
+                made.append(place)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: evidence cannot be written here ({error.strerror or error}); pass another --evidence-dir DIR"
+        ) from error
+    finally:
+        for place in reversed(made):
+            place.rmdir()
+
+
+def baseline_of(mechanism: Path) -> Path | None:
+    """The folder of committed records of the project that a mechanism's folder belongs to, or None.
+
+    That is `reports/baseline` in the mechanism's folder, beside it, or beside the claims folder that it lies in.
+    """
+    folder = mechanism.resolve()
+    places = (place / "reports" / BASELINE for place in (folder, *folder.parents[:2]))
+    return next((place for place in places if place.is_dir()), None)
+
+
 def supported_claims(folder: Path) -> frozenset[tuple[str, int]]:
-    """(id, version) of the claims that a folder holds as `supported` on some model: their assay can say yes."""
+    """(id, version) of the claims that a folder holds as `supported` on some model: their assay can say yes.
+
+    Raises:
+        StoreError: a record is damaged or was edited; the message names the file.
+    """
+    paths = [path for path in sorted(folder.glob("*.json")) if path.name != "run.json"]
+    return _supported_in(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
+
+
+@functools.lru_cache(maxsize=8)
+def _supported_in(files: tuple[tuple[Path, int, int], ...]) -> frozenset[tuple[str, int]]:
+    """Of these files, as they are now: every claim of a run asks, and hashing them takes a second."""
     found = set()
-    for path in sorted(folder.glob("*.json")):
-        if path.name == "run.json":
-            continue
-        content = json.loads(path.read_text(encoding="utf-8"))
-        judgement = content.get("judgement") or {}
-        if judgement.get("verdict") == "supported" and not content.get("exploratory"):
-            found.add((content["claim"]["id"], content["claim"]["version"]))
+    for path, _, _ in files:
+        record = read_record(path)
+        if record.verdict == "supported" and not record.exploratory:
+            found.add((str(record.claim["id"]), int(record.claim["version"])))
     return frozenset(found)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from harness.errors import DeclarationError
+from harness.errors import DeclarationError, SubjectNotFound
 from harness.stats.records import Verdict
 
 _HEAD = re.compile(r"(\d+)\.(\d+)")
@@ -52,9 +52,11 @@ class Subject:
         return tuple(parse_head(head)[0] for head in self.heads)
 
     def of_class(self, name: str) -> tuple[str, ...]:
-        """Heads of another class of the same model."""
+        """Heads of another class of the same model; SubjectNotFound where discovery looked for it and found none."""
         if name not in self.classes:
             raise DeclarationError(f"no class {name!r} among this model's subjects: {', '.join(sorted(self.classes))}")
+        if not self.classes[name]:
+            raise SubjectNotFound(f"discovery found no head of class {name!r} ({self.source})")
         return self.classes[name]
 
 

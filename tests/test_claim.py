@@ -13,6 +13,7 @@ from harness.declaration import Control, Margin
 from harness.errors import DeclarationError, StatisticsError, StoreError
 from harness.evidence import jsonable
 from harness.seeding import Streams
+from harness.subjects import Subject
 from tests import toy_claim
 
 CLAIM = replace(toy_claim.CLAIM, controls=(Control("other heads", "component"), Control("shuffled", "input")))
@@ -93,6 +94,39 @@ def test_deciding_lists_everything_that_was_not_filled():
         evidence(declaration).decide()
     for name in ("evidence.treated", "'other heads'", "'shuffled'", "'first copy'"):
         assert name in str(caught.value)
+
+
+def test_another_number_of_units_than_was_asked_for_is_refused_with_both_numbers():
+    found = filled(2.0)
+    found.n_units = 64  # registered, and the body sampled 24
+    with pytest.raises(DeclarationError, match=r"has 24 units, and evidence\.n_units asks for 64"):
+        found.decide()
+
+
+@pytest.mark.parametrize(
+    ("rows", "heads", "refused"),
+    [
+        (("1.0", "1.1"), ("1.1", "1.0"), False),  # in any order
+        (("joint",), ("1.0", "1.1"), False),
+        (("model",), ("1.0",), False),
+        (("1.2",), ("1.0",), True),  # another head
+        (("1.0",), ("1.0", "1.1"), True),  # one is left out
+        (("1.0", "1.1", "1.2"), ("1.0", "1.1"), True),  # one is added
+        (("joint", "1.0"), ("1.0", "1.1"), True),
+    ],
+)
+def test_the_treated_rows_are_the_subjects_heads_or_one_that_stands_for_all(rows, heads, refused):
+    subject = Subject("induction", heads, "m", "s", "discovery", {"induction": heads})
+    found = evidence(replace(CLAIM, controls=(Control("a", "input"), Control("b", "label"))), subject=subject)
+    found.treated(drawn("treated", [2.0] * len(rows), rows))
+    for name in ("a", "b"):
+        found.control(name, drawn(name, [0.0] * len(rows), rows))
+    if not refused:
+        found.decide()
+        assert found.sections["judgement"]["verdict"] == "supported"
+        return
+    with pytest.raises(DeclarationError, match=f"has rows {', '.join(rows)}, and its subject is {', '.join(heads)}"):
+        found.decide()
 
 
 def test_an_exact_claim_asks_for_its_number_and_no_other_may_give_one():

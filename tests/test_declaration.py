@@ -61,6 +61,20 @@ def test_all_problems_come_in_one_error():
         assert said in text
 
 
+def test_a_sampled_claim_without_units_is_not_asked_what_exact_claims_are_asked():
+    declaration = {name: getattr(GOOD, name) for name in Claim.__dataclass_fields__ if name not in ("units", "alpha")}
+    inputs = (Control("shuffled", "input"), Control("permuted", "label"))
+
+    @claim(**declaration | {"subject": None, "controls": inputs})
+    def test():
+        pass
+
+    with pytest.raises(DeclarationError) as caught:
+        declared(test, where="file.py::test")
+    assert str(caught.value).count("  - ") == 1
+    assert "units is missing" in str(caught.value)
+
+
 def test_whatever_decides_changes_the_hash_and_the_cost_does_not():
     assert replace(GOOD, sesoi=0.4).hash() != GOOD.hash()
     assert replace(GOOD, version=2).hash() != GOOD.hash()

@@ -5,7 +5,17 @@ import pytest
 
 from harness.errors import StoreError
 from harness.evidence import SCHEMA, Record, from_json, jsonable
-from harness.store import open_run, point_latest, run_name, write_atomically, write_record, write_run_info
+from harness.store import (
+    baseline_of,
+    check_writable,
+    open_run,
+    point_latest,
+    run_name,
+    supported_claims,
+    write_atomically,
+    write_record,
+    write_run_info,
+)
 
 RECORD = Record(
     claim={"id": "induction.test", "version": 1},
@@ -78,3 +88,48 @@ def test_a_failed_write_leaves_the_old_file_and_no_half_one(tmp_path, monkeypatc
         write_atomically(path, text="new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("text", ['{"schema": 1}', '{"schema": "x"}', '{"schema": 2}', "[]", "{"])
+def test_what_is_no_record_is_refused_by_name(text):
+    with pytest.raises(StoreError, match=r"^a\.json: "):
+        from_json(text, where="a.json")
+
+
+def test_the_baseline_of_a_mechanism_lies_in_its_project(tmp_path):
+    mechanism = tmp_path / "claims" / "toy"
+    mechanism.mkdir(parents=True)
+    assert baseline_of(mechanism) is None
+    baseline = tmp_path / "reports" / "baseline"
+    baseline.mkdir(parents=True)
+    assert baseline_of(mechanism) == baseline
+    assert baseline_of(tmp_path / "claims") == baseline
+
+
+def test_the_baseline_names_the_claims_that_are_supported_somewhere(tmp_path):
+    write_record(RECORD, folder=tmp_path)
+    write_record(replace(RECORD, claim={"id": "toy.given", "version": 1}, exploratory=True), folder=tmp_path)
+    refuted = {"verdict": "refuted", "outcomes": []}
+    write_record(replace(RECORD, claim={"id": "toy.refuted", "version": 1}, judgement=refuted), folder=tmp_path)
+    write_run_info({}, folder=tmp_path)
+    assert supported_claims(tmp_path) == {("induction.test", 1)}
+
+
+def test_an_edited_or_cut_record_of_the_baseline_is_refused_by_name(tmp_path):
+    path = write_record(replace(RECORD, judgement={"verdict": "refuted", "outcomes": []}), folder=tmp_path)
+    assert supported_claims(tmp_path) == frozenset()
+    path.write_text(path.read_text().replace("refuted", "supported"))  # no measurement said so
+    with pytest.raises(StoreError, match=rf"{path.name}: its content hash does not fit"):
+        supported_claims(tmp_path)
+    path.write_text("{")
+    with pytest.raises(StoreError, match=rf"{path.name}: not readable as JSON"):
+        supported_claims(tmp_path)
+
+
+def test_a_place_is_tried_without_leaving_a_trace_and_refused_where_it_cannot_be_written(tmp_path):
+    check_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="evidence cannot be written here"):
+        check_writable(tmp_path / "file" / "below")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -17,6 +17,7 @@ from harness.planning import (
     availability_of,
     check_model_ids,
     default_models,
+    given_subject_problems,
     item_slug,
     parse_subjects,
     plan_lines,
@@ -104,6 +105,22 @@ def test_a_class_that_a_registered_model_lacks_is_a_problem_and_discovery_fills_
     assert "no class 'induction'" in subject_problems(CLAIM, mechanism(), models=["induction-2l@1"])[0]
 
 
+def test_heads_that_were_selected_where_they_are_claimed_are_refused_for_inference_alone():
+    chosen = {**REGISTERED["classes"]["induction"], "split": "confirmation"}
+    registered = mechanism({"induction-2l@0": {"classes": {**REGISTERED["classes"], "previous-token": chosen}}})
+    (problem,) = subject_problems(CLAIM, registered, models=["induction-2l@0"])
+    assert "class 'previous-token' of model 'induction-2l@0' was selected on the confirmation split" in problem
+    again = replace(CLAIM, tier="reliability")
+    assert subject_problems(again, registered, models=["induction-2l@0"]) == []
+
+
+def test_given_heads_are_checked_against_the_registry_without_loading():
+    (problem,) = given_subject_problems(bound(subjects=("1.0", "9.9")))
+    assert "subject 9.9 is not in model 'induction-2l@0', which has layers 0..1" in problem
+    assert given_subject_problems(bound(subjects=("1.0",))) == []
+    assert given_subject_problems(bound(subjects=("9.9",), claim=replace(CLAIM, subject=None))) == []
+
+
 def test_given_subjects_are_heads_or_a_file(tmp_path):
     assert parse_subjects("5.1, 5.5") == ("5.1", "5.5")
     path = tmp_path / "found.toml"
@@ -119,7 +136,13 @@ def test_given_subjects_are_heads_or_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("no-such-file", "neither heads"), ("5", "not a head"), ("5.1.2", "not a head"), (",", "names no head")],
+    [
+        ("no-such-file", "neither heads"),
+        ("5", "not a head"),
+        ("5.1.2", "not a head"),
+        (",", "names no head"),
+        ("1.0,1.1,1.0", "names 1.0 twice"),
+    ],
 )
 def test_what_names_no_heads_is_refused(given, said):
     with pytest.raises(DeclarationError, match=said):

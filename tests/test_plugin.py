@@ -217,3 +217,98 @@ def test_collecting_all_claims_imports_nothing_heavy(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert "HEAVY [] 0" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--device", "foo"), "--device 'foo' is none of torch's"),
+        (("--data-seed", "-1"), "--data-seed is -1"),
+        (("--evidence-dir", "/proc/no-such-folder"), "/proc/no-such-folder: evidence cannot be written here"),
+        (("--subjects", "1.0,1.0"), "names 1.0 twice"),
+        (("--subjects", "9.9"), "subject 9.9 is not in model"),
+        (("--require", "refuted"), "has a registered verdict"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error_before_a_model_is_loaded(suite, pytester, tiny_model, options, said):
+    files = with_subject() | registered(tiny_model)
+    result = suite(files, *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{said}*"])
+    assert "Traceback" not in str(result.stderr) + str(result.stdout)
+    assert not (pytester.path / "reports").exists()
+
+
+def with_subject(**changes):
+    """The toy claim about heads, with a body that would fail if it ran."""
+    controls = 'Control("permuted", "label")),'
+    about = controls.replace("permuted", "dose").replace("label", "same-dose") + ' subject="head",'
+    text = toy(a=(controls, about), **changes)["test_toy.py"]
+    return {"test_toy.py": text.replace("    units = [", "    assert False, 'the body ran'\n    units = [")}
+
+
+def registered(place, *, split="discovery"):
+    """A subjects file that registers one head of the tiny model."""
+    origin = f'selected_by = "s"\nsource = "s"\nsplit = "{split}"\n'
+    return {"subjects.toml": f'[models."path:{place}".classes.head]\nheads = ["1.0"]\n{origin}'}
+
+
+FINDS_NOTHING = """
+from harness.mechanism import Discovery
+
+def discover(model, streams):
+    return Discovery({"head": ()}, {"head": "a metric"})
+"""
+
+
+def test_where_discovery_finds_no_head_the_record_is_invalid_with_its_reason(suite, pytester):
+    files = with_subject() | {"mechanism.py": FINDS_NOTHING}
+    result = suite(files)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*invalid*discovery found*"])
+    (record,) = records(pytester)
+    assert record["judgement"]["verdict"] == "invalid"
+    assert "discovery found no head of class 'head'" in record["judgement"]["reason"]
+    suite(files, "--require", "supported").assert_outcomes(failed=1)
+
+
+def test_an_error_is_told_once_and_without_a_traceback(suite):
+    result = suite(toy(x=("evidence.n_units", "evidence.n_units + 1")))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*evidence.treated has 25 units, and evidence.n_units asks for 24*"])
+    asks_in_setup = suite(with_subject() | {"mechanism.py": FINDS_NOTHING.replace("()", '("7.7",)')})
+    asks_in_setup.assert_outcomes(errors=1)
+    for shown in (result, asks_in_setup):
+        assert "During handling" not in str(shown.stdout)
+        assert "Traceback" not in str(shown.stdout)
+    assert str(asks_in_setup.stdout).count("subject 7.7 is not in model") == 1
+
+
+def test_heads_selected_where_they_are_claimed_are_a_collection_error(suite, tiny_model):
+    result = suite(with_subject() | registered(tiny_model, split="confirmation"), "--collect-only")
+    result.stdout.fnmatch_lines(["*was selected on the confirmation split*"])
+
+
+def test_a_paper_that_the_bibliography_lacks_is_a_collection_error(suite):
+    result = suite(toy() | {"papers.toml": '[none2027]\ntitle = "T"\n'}, "--collect-only")
+    result.stdout.fnmatch_lines(["*paper 'none2026' is not a key of *papers.toml. Did you mean 'none2027'?"])
+
+
+def test_a_claim_is_chosen_by_a_part_of_its_id_and_a_repeated_seed_runs_once(suite):
+    seeds = ("--data-seed", "3", "--data-seed", "3")
+    suite(toy(x=("toy.larger", "toy.by-far")), "-k", "by-far", *seeds).assert_outcomes(passed=1)
+    suite(toy(), "-k", "by-far").assert_outcomes(deselected=1)
+
+
+def test_where_the_evidence_goes_changes_no_verdict_and_a_damaged_baseline_stops_the_run(suite, pytester):
+    suite(toy(effect=2.0)).assert_outcomes(passed=1)
+    (found,) = (pytester.path / "reports" / "runs").glob("*/toy.*.json")
+    baseline = pytester.path / "reports" / "baseline"
+    baseline.mkdir()
+    (baseline / found.name).write_text(found.read_text())
+    for place in ("reports", "elsewhere"):
+        suite(toy(effect=-2.0), "--evidence-dir", place, "--require", "refuted").assert_outcomes(passed=1)
+    (baseline / found.name).write_text("{")
+    stopped = suite(toy(effect=0.0))
+    assert stopped.ret == pytest.ExitCode.USAGE_ERROR
+    stopped.stderr.fnmatch_lines([f"ERROR: *{found.name}: not readable as JSON*"])

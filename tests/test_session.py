@@ -18,6 +18,7 @@ from harness.errors import DeclarationError, ModelError
 from harness.evidence import from_json
 from harness.mechanism import Discovery, Mechanism
 from harness.session import Loaded, discovery_streams, measure, measuring, not_run, prepare, run, streams_of
+from harness.store import write_record
 from harness.subjects import Expectation, SubjectsFile
 from tests.paths import REPOSITORY
 from tests.toy_claim import CLAIM
@@ -144,6 +145,32 @@ def test_without_heads_and_discovery_the_error_names_the_file_and_the_option():
         measured(bound())
 
 
+def discovering(**classes):
+    """A mechanism whose discovery finds these heads."""
+    metrics = dict.fromkeys(classes, "a metric")
+    return SimpleNamespace(discover=lambda model, streams: Discovery(classes, metrics))
+
+
+def test_where_discovery_finds_no_head_the_claim_is_invalid_and_its_body_not_run():
+    record = measured(bound(undecided, announced=discovering(induction=())))
+    assert record.verdict == "invalid"
+    assert "discovery found no head of class 'induction'" in record.judgement["reason"]
+    assert (record.subject, record.expectation, record.measured) == (None, None, {})
+    assert from_json(record.to_json(), where="here").verdict == "invalid"
+
+
+def needs_two(model, subject, evidence):
+    subject.of_class("previous-token")
+
+
+def test_where_discovery_finds_no_head_of_a_second_class_the_claim_is_invalid_too():
+    entry = bound(needs_two, announced=discovering(induction=("1.5",), **{"previous-token": ()}))
+    record = measured(entry)
+    assert record.verdict == "invalid"
+    assert "no head of class 'previous-token'" in record.judgement["reason"]
+    assert record.subject["components"] == ("1.5",)
+
+
 def test_a_negative_replaces_model_and_subject_of_the_same_claim():
     entry = registered(ignore_preconditions=True)
     subject = entry.mechanism.subjects.subject("induction-2l@0", class_name="induction")
@@ -164,6 +191,16 @@ def test_a_registered_verdict_is_kept_beside_the_one_that_was_reached():
 def test_nothing_is_refuted_before_a_baseline_shows_the_assay_at_work():
     target = SimpleNamespace(**{**vars(MODEL), "offset": 0.0})
     assert measured(registered(), target=target).verdict == "inconclusive"
+
+
+def test_refuted_is_said_where_the_baseline_beside_the_claims_shows_the_assay_at_work(tmp_path):
+    mechanism = replace(registered().mechanism, folder=tmp_path / "claims" / "toy")
+    entry = replace(registered(), mechanism=mechanism)
+    absent = SimpleNamespace(**{**vars(MODEL), "offset": 0.0})
+    write_record(measured(entry), folder=tmp_path / "reports" / "baseline")
+    assert measured(entry, target=absent).verdict == "refuted"
+    newer = replace(entry, claim=replace(CLAIM, version=2))
+    assert measured(newer, target=absent).verdict == "inconclusive"
 
 
 def test_a_body_that_never_decides_or_asks_for_something_unknown_is_refused():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import click
 
 from harness.commands.options import claims_option, reports_option
 from harness.errors import StoreError, did_you_mean
-from harness.evidence import Record, from_json
-from harness.store import RUNS, Run, open_run
+from harness.evidence import Record
+from harness.papers import NAME, read_papers
+from harness.store import RUNS, Run, open_run, read_record
 
 
 @click.command()
@@ -43,7 +44,7 @@ def report(run: str | None, out: Path | None, claims: Path, reports: Path) -> No
         [record.as_dict() for record in records],
         out=out or reports,
         run=opened.info,
-        papers=_papers(claims / "papers.toml"),
+        papers=_papers(claims / NAME),
         file_names=_file_names(opened),
     )
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(r.verdict for r in records).most_common())
@@ -53,7 +54,7 @@ def report(run: str | None, out: Path | None, claims: Path, reports: Path) -> No
 def _records(wanted: str, *, model: str | None, reports: Path) -> list[Record]:
     path = Path(wanted)
     if path.is_file():
-        return [_read(path)]
+        return [read_record(path)]
     if path.suffix == ".json" or path.is_dir():
         place = reports / RUNS
         raise StoreError(f"{wanted}: no record file here; name one of the .json files in a run folder below {place}.")
@@ -71,14 +72,6 @@ def _records(wanted: str, *, model: str | None, reports: Path) -> list[Record]:
     return found
 
 
-def _read(path: Path) -> Record:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: cannot be read as a record ({error}).") from error
-    return from_json(text, where=str(path))
-
-
 def _run(named: str | None, *, reports: Path) -> Run:
     """The run that was named by its folder or by its name below `reports/runs`, or the newest one."""
     if named is None:
@@ -87,14 +80,9 @@ def _run(named: str | None, *, reports: Path) -> Run:
     return open_run(by_name if by_name.is_dir() and not Path(named).is_dir() else Path(named))
 
 
-def _papers(path: Path) -> dict[str, Any]:
+def _papers(path: Path) -> Mapping[str, Any]:
     """The bibliography beside the claims; none where a report is made far from them."""
-    if not path.is_file():
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise StoreError(f"{path}: not valid TOML: {error}. Mend it, or name another folder with --claims.") from error
+    return read_papers(path) if path.is_file() else {}
 
 
 def _file_names(run: Run) -> dict[str, str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["DTYPES", "Model", "lesioned", "load", "untrained_twin", "with_head_weights"]
+__all__ = ["DTYPES", "Model", "check_device", "lesioned", "load", "untrained_twin", "with_head_weights"]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
@@ -71,6 +71,16 @@ def load(
     _check_options(device, dtype)
     raw = _raw(spec, device=device, dtype=dtype, allow_download=allow_download, say=say)
     return _finished(spec, raw, device=device, dtype=dtype)
+
+
+def check_device(device: str) -> None:
+    """Raise ModelError where torch cannot compute on this device here."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}). Use cpu.") from error
 
 
 def untrained_twin(model: Model, seed: int) -> Model:
@@ -165,11 +175,6 @@ def _give_memory_back() -> None:
 
 
 def _check_options(device: str, dtype: str) -> None:
-    import torch
-
     if dtype not in DTYPES:
         raise ModelError(f"dtype is {dtype!r}; one of {', '.join(DTYPES)}.")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}). Use cpu.") from error
+    check_device(device)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from harness.report.bars import as_measured
+from harness.report.effects import effects_of
 from harness.report.figure_files import FigureFiles
-from harness.report.reading import SYMBOLS, Entry, effect_of, model_label, outcomes_of, reason_of, to_float, verdict_of
-from harness.report.text import code, code_block, inline, interval, number, p_value, sentence, table
+from harness.report.reading import SYMBOLS, Entry, model_label, outcomes_of, reason_of, to_float, verdict_of
+from harness.report.text import code, code_block, inline, interval, must_be, number, p_value, plain, sentence, table
 from harness.report.wording import reach, sample_size
 
 
@@ -102,21 +104,19 @@ def _components(record: Entry) -> str:
 
 
 def _outcomes(record: Entry) -> str:
-    adjusted = {
-        one["component"]: one.get("p_adjusted") for one in (record.get("judgement") or {}).get("components") or ()
-    }
     rows = []
-    for one in outcomes_of(record):
-        effect = effect_of(one)
+    outcomes = outcomes_of(record)
+    for one, effect in zip(outcomes, effects_of(record) if outcomes else (), strict=True):
+        kind = f"{plain(one['kind'])}, in {plain(effect.unit)}" if effect.foreign else one["kind"]
         rows.append(
             [
                 inline(one["component"]),
-                f"{inline(one['control'])} ({inline(one['kind'])})",
+                f"{inline(one['control'])} ({inline(kind)})",
                 number(effect.estimate),
                 interval(effect.low, effect.high),
-                _threshold(one),
-                p_value(one.get("p")),
-                p_value(adjusted.get(one["component"])),
+                must_be(effect),
+                p_value(effect.p),
+                p_value(effect.p_adjusted),
                 p_value(one.get("p_zero")),
                 number(one.get("hedges_g")),
                 "yes" if effect.holds else "**no**",
@@ -126,13 +126,6 @@ def _outcomes(record: Entry) -> str:
     columns = ["component", "against", f"effect ({unit})", "95 % interval", "must be", "p", "p adjusted", "p against 0",
                "Hedges g", "holds"]  # fmt: skip
     return _titled("Effect against every control", columns, rows) if rows else ""
-
-
-def _threshold(outcome: Entry) -> str:
-    bound = number(outcome["threshold"])
-    if outcome["rule"] == "equivalence":
-        return f"within {interval(outcome['threshold'], outcome['upper'])}"
-    return f"above {bound}" if outcome["alternative"] == "greater" else f"below {bound}"
 
 
 def _exact(record: Entry) -> str:
@@ -208,7 +201,7 @@ def _pictures(record: Entry, files: FigureFiles) -> list[str]:
         caption = f"{picture.get('caption') or picture.get('name', '')} ({record['model']['id']})"
         if record["claim"]["units"] is not None and "n =" not in caption:
             caption += f"; n = {sample_size(record)}"
-        shown.append(files.show(name, draw=partial(figures.draw, picture), caption=caption))
+        shown.append(files.show(name, draw=partial(figures.draw, as_measured(picture, record)), caption=caption))
     return shown
 
 
@@ -245,7 +238,7 @@ def _origin(record: Entry, file_names: Mapping[str, str]) -> str:
     spent = [
         f"{number(to_float(cost['seconds']))} s" if cost.get("seconds") is not None else "",
         f"{int(cost['tokens']):,} token-forwards" if cost.get("tokens") else "",
-        f"peak memory {int(to_float(cost['peak_mib'])):,} MiB" if cost.get("peak_mib") else "",
+        f"peak memory of the process so far {int(to_float(cost['peak_mib'])):,} MiB" if cost.get("peak_mib") else "",
     ]
     known = ", ".join(part for part in spent if part)
     name = file_names.get(str(record.get("content_hash")))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.reading import SYMBOLS, Entry, deciding_effect, family_of, training_seed, verdict_of
-from harness.report.text import effect_text, number
+from harness.report.effects import Effect, deciding_effect
+from harness.report.reading import SYMBOLS, Entry, family_of, model_label, training_seed, verdict_of
+from harness.report.text import effect_text, must_be, p_value
 
 
 def family_label(members: Sequence[Entry]) -> str:
@@ -27,12 +28,29 @@ def verdict_counts(members: Sequence[Entry]) -> str:
     return ", ".join(parts)
 
 
-def family_effect(members: Sequence[Entry]) -> str:
-    """The deciding effect of one record, or the range of estimates over several; empty where nothing was measured."""
-    effects = [effect for effect in (deciding_effect(record) for record in members) if effect is not None]
-    if not effects:
+def family_effect(members: Sequence[Entry]) -> tuple[Entry, Effect] | None:
+    """The effect nearest to failing over all these records, with its record; None where nothing was measured."""
+    found = [(record, effect) for record in members if (effect := deciding_effect(record)) is not None]
+    return max(found, key=lambda pair: pair[1].nearness, default=None)
+
+
+def family_text(members: Sequence[Entry]) -> str:
+    """`0.081 [-0.151, 0.274], must be above 0, p 0.2208`: the effect nearest to failing; empty where there is none."""
+    found = family_effect(members)
+    return "" if found is None else nearest_text(found[1])
+
+
+def nearest_text(effect: Effect) -> str:
+    """An effect with the threshold and the p that belong to it."""
+    p = "" if effect.p is None else f", p {p_value(effect.p)}"
+    return f"{effect_text(effect)}, must be {must_be(effect)}{p}"
+
+
+def against_text(members: Sequence[Entry]) -> str:
+    """What the effect nearest to failing is measured against; with the record's model where there are several."""
+    found = family_effect(members)
+    if found is None:
         return ""
-    if len(effects) == 1:
-        return effect_text(effects[0])
-    estimates = [effect.estimate for effect in effects]
-    return f"{number(min(estimates))} to {number(max(estimates))}"
+    record, effect = found
+    where = f"{model_label(record)}: " if len(members) > 1 else ""
+    return f"{where}{effect.component} against {effect.control}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from harness.errors import StoreError
 from harness.report import figures
+from harness.report.effects import effects_of
 from harness.report.families import family_label, verdict_counts
-from harness.report.reading import Entry, carrying_effects, deciding_effect, effects_of, grouped
+from harness.report.reading import Entry, grouped
 from harness.report.text import inline, slug
 
 if TYPE_CHECKING:
@@ -66,33 +66,37 @@ class FigureFiles:
 
 
 def summary_forest(records: Sequence[Entry]) -> Figure:
-    """One row per claim and model, in multiples of the claim's SESOI, the seeds of one model in one row."""
+    """One row per claim and model, each condition from its own threshold, the seeds of one model in one row."""
     rows = []
     for claim_id, of_claim in grouped(records, by="claim").items():
         rows.append(figures.ForestRow(claim_id, header=True))
         rows += [_family_row(members) for members in grouped(of_claim, by="family").values()]
-    return figures.draw_forest(rows, xlabel="effect as a multiple of the claim's SESOI", title="")
+    return figures.draw_forest(rows, xlabel=figures.BEYOND)
 
 
 def claim_forest(records: Sequence[Entry]) -> Figure:
     """Every effect of one claim in its own unit; one row per record where there would be too many rows."""
     measured = [record for record in records if effects_of(record)]
-    rows = sum(len(effects_of(record)) + 1 for record in measured)
-    return figures.forest(measured, detail="effect" if rows <= MOST_ROWS else "record")
+    return figures.forest(measured, detail="effect" if _fits(measured) else "record")
+
+
+def forest_caption(records: Sequence[Entry]) -> str:
+    """What the forest of one claim shows, without its sample."""
+    measured = [record for record in records if effects_of(record)]
+    if not _fits(measured):
+        return "the effect nearest to failing on every model, beyond its own threshold"
+    foreign = sorted({effect.unit for record in measured for effect in effects_of(record) if effect.foreign})
+    words = f" (in words, since it fits no axis: a margin in {' or '.join(foreign)})" if foreign else ""
+    return f"every effect in {records[0]['claim']['metric']['unit']}{words}"
+
+
+def _fits(measured: Sequence[Entry]) -> bool:
+    """Whether a row for every condition is not too much."""
+    return sum(len(effects_of(record)) + 1 for record in measured) <= MOST_ROWS
 
 
 def _family_row(members: Sequence[Entry]) -> figures.ForestRow:
-    effects, others = [], []
-    for record in members:
-        effect = deciding_effect(record)
-        if effect is None:
-            continue
-        edges = [abs(edge) for edge in (effect.zone_low, effect.zone_high) if 0 < abs(edge) < math.inf]
-        # In the claimed direction to the right, so that 1 is the threshold of every row.
-        mirrored = effect.zone_low == -math.inf and effect.zone_high < 0
-        factor = (-1.0 if mirrored else 1.0) / max(edges, default=1.0)
-        effects.append(effect.scaled(factor))
-        others += [factor * other.estimate for other in carrying_effects(record)]
-    return figures.ForestRow(
-        family_label(members), tuple(effects), verdict_counts(members), tuple(others) if len(members) == 1 else ()
-    )
+    found = [row for row in map(figures.beyond_row, members) if row.effects]
+    effects = tuple(effect for row in found for effect in row.effects)
+    others = found[0].others if len(members) == 1 and found else ()
+    return figures.ForestRow(family_label(members), effects, verdict_counts(members), others)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 
-from harness.report.reading import SYMBOLS, Entry, effect_of, model_label, outcomes_of, reason_of, verdict_of
-from harness.report.text import effect_text, number, p_value, plain
+from harness.report.effects import effects_of
+from harness.report.reading import SYMBOLS, Entry, model_label, outcomes_of, reason_of, verdict_of
+from harness.report.text import effect_text, must_be, p_value, plain
 
 
 def record_html(record: Entry) -> str:
@@ -15,18 +16,18 @@ def record_html(record: Entry) -> str:
     registered = f" (registered: {_safe(expected['verdict'])})" if expected else ""
     rows = [
         _row(
-            one["component"],
-            one["control"],
-            effect_text(effect_of(one)),
-            number(one["threshold"]),
-            p_value(one.get("p")),
-            "yes" if one["holds"] else "no",
+            effect.component,
+            effect.control,
+            effect_text(effect),
+            must_be(effect),
+            p_value(effect.p),
+            "yes" if effect.holds else "no",
         )
-        for one in outcomes_of(record)
+        for effect in (effects_of(record) if outcomes_of(record) else ())
     ]
     head = "".join(
         f"<th>{_safe(name)}</th>"
-        for name in ("component", "against", f"effect ({claim['metric']['unit']}) [95 %]", "threshold", "p", "holds")
+        for name in ("component", "against", f"effect ({claim['metric']['unit']}) [95 %]", "must be", "p", "holds")
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
     return (

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 from harness.report import wording
 from harness.report.details import details
-from harness.report.families import family_effect, family_label, verdict_counts
-from harness.report.figure_files import FigureFiles, claim_forest
+from harness.report.effects import Effect, deciding_effect, effects_of
+from harness.report.families import against_text, family_effect, family_label, verdict_counts
+from harness.report.figure_files import FigureFiles, claim_forest, forest_caption
 from harness.report.reading import (
     Entry,
-    deciding_effect,
-    effects_of,
     first_data_seeds,
     grouped,
     model_label,
@@ -22,7 +21,7 @@ from harness.report.reading import (
 )
 from harness.report.seeds import combine_trained
 from harness.report.summary import anchor
-from harness.report.text import code, inline, number, p_value, plural, sentence, table
+from harness.report.text import code, effect_text, inline, must_be, number, p_value, plural, sentence, table
 
 Combine = Callable[[Sequence[Entry]], Entry | None]
 """Records of the trained seeds of one model, to a table `{"name", "columns", "rows"}` that combines them, or None."""
@@ -103,27 +102,28 @@ def _amendments(records: Sequence[Entry]) -> str:
 def _models(families: Mapping[str, Sequence[Entry]]) -> str:
     rows = []
     for members in map(first_data_seeds, families.values()):
-        effect = next((found for found in (deciding_effect(record) for record in members) if found is not None), None)
-        against = (
-            f"{inline(effect.component)} against {inline(effect.control)}"
-            if effect is not None and len(members) == 1
-            else ""
-        )
+        found = family_effect(members)
         sizes = sorted({wording.sample_size(record) for record in members if verdict_of(record) != "not run"})
-        rows.append(
-            [code(family_label(members)), verdict_counts(members), family_effect(members), against, "; ".join(sizes)]
-        )
-    columns = ["model", "verdict", "effect nearest to failing, or range over records", "which", "n"]
+        shown = _effect_cells(None if found is None else found[1])
+        against = inline(against_text(members))
+        rows.append([code(family_label(members)), verdict_counts(members), *shown, against, "; ".join(sizes)])
+    columns = ["model", "verdict", "effect nearest to failing", "must be", "p", "which", "n"]
     return table(columns, rows=rows)
+
+
+def _effect_cells(effect: Effect | None) -> list[str]:
+    """Effect, threshold and p of one condition, as cells."""
+    return ["", "", ""] if effect is None else [inline(effect_text(effect)), must_be(effect), p_value(effect.p)]
 
 
 def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
     if not any(effects_of(record) for record in records):
         return ""
-    claim = records[0]["claim"]
+    claim_id = records[0]["claim"]["id"]
     sizes = sorted({wording.sample_size(record) for record in records if effects_of(record)})
-    caption = f"{claim['id']}: effects in {claim['metric']['unit']}; n = {' or '.join(sizes)}"
-    return files.show(f"{claim['id']}--forest", draw=lambda: claim_forest(records), caption=caption)
+    sampled = "n = " if records[0]["claim"]["units"] is not None else ""
+    caption = f"{claim_id}: {forest_caption(records)}; {sampled}{' or '.join(sizes)}"
+    return files.show(f"{claim_id}--forest", draw=lambda: claim_forest(records), caption=caption)
 
 
 def _family(members: Sequence[Entry], *, settings: Settings) -> str:
@@ -146,18 +146,19 @@ def _seeds(members: Sequence[Entry]) -> str:
     rows = []
     for record in members:
         components = " ".join(map(str, (record.get("subject") or {}).get("components", ())))
-        judged = (record.get("judgement") or {}).get("components") or ()
-        adjusted = max((one["p_adjusted"] for one in judged if one.get("p_adjusted") is not None), default=None)
+        effect = deciding_effect(record)
         rows.append(
             [
                 code(model_label(record)),
                 verdict_counts([record]),
                 inline(components),
-                family_effect([record]),
-                p_value(adjusted),
+                *_effect_cells(effect),
+                p_value(None if effect is None else effect.p_adjusted),
+                inline(against_text([record])),
             ]
         )
-    return table(["checkpoint", "verdict", "subject", "effect nearest to failing", "p adjusted"], rows=rows)
+    columns = ["checkpoint", "verdict", "subject", "effect nearest to failing", "must be", "p", "p adjusted", "which"]
+    return table(columns, rows=rows)
 
 
 def _combined(members: Sequence[Entry], settings: Settings) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.errors import StatisticsError
-from harness.report.reading import Effect, Entry, effects_of, verdict_of
+from harness.report.effects import Effect, effects_of
+from harness.report.reading import Entry, verdict_of
 from harness.report.text import interval, number
 
 _COLUMNS = (

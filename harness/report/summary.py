@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.report.families import family_effect, family_label, verdict_counts
+from harness.report.families import against_text, family_label, family_text, verdict_counts
 from harness.report.figure_files import FigureFiles, summary_forest
 from harness.report.reading import (
     SYMBOLS,
@@ -34,6 +34,7 @@ def summary(records: Sequence[Entry], *, run: Mapping[str, Any], files: FigureFi
     parts = [
         "# Evidence",
         _occasion(decided, run=run),
+        _seeds_counted(decided),
         _what_holds(decided),
         _counts(decided),
         _expected_false(decided),
@@ -65,6 +66,25 @@ def _occasion(records: Sequence[Entry], *, run: Mapping[str, Any]) -> str:
     if run.get("interrupted"):
         text = f"**This run was interrupted; what follows is what there was.** {text}"
     return text
+
+
+def _seeds_counted(records: Sequence[Entry]) -> str:
+    """Which data seeds stand for the verdicts, where it is not the default one for all."""
+    found = {str(record["model"]["id"]): set[int]() for record in records}
+    for record in records:
+        found[str(record["model"]["id"])].add(int(record["seeds"].get("data_seed", 0)))
+    counted = sorted(set().union(*found.values()))
+    if counted in ([], [0]):
+        return ""
+    seeds = f"data seed {counted[0]}" if len(counted) == 1 else f"data seeds {listing([str(seed) for seed in counted])}"
+    detail = ""
+    if len(counted) > 1:
+        of_model = [f"{code(model)}: {', '.join(map(str, sorted(seeds_)))}" for model, seeds_ in sorted(found.items())]
+        detail = f" ({'; '.join(of_model)})"
+    return (
+        f"**Counted here: {seeds}**{detail}. Of each claim on each model the lowest data seed that was measured "
+        "counts; seed 0 is the default."
+    )
 
 
 def _what_holds(records: Sequence[Entry]) -> str:
@@ -133,8 +153,8 @@ def _cell(members: Sequence[Entry]) -> str:
     if not members:
         return ""
     mark = "" if all(as_registered(record) for record in members) else "**not as registered:** "
-    effect = family_effect(members)
-    return f"{mark}{verdict_counts(members)}" + (f"<br>{effect}" if effect else "")
+    parts = [f"{mark}{verdict_counts(members)}", inline(family_text(members)), inline(against_text(members))]
+    return "<br>".join(part for part in parts if part)
 
 
 def _other_seeds(records: Sequence[Entry]) -> str:
@@ -145,7 +165,8 @@ def _other_seeds(records: Sequence[Entry]) -> str:
             if len(verdicts) > 1:
                 held = verdicts.count("supported")
                 lines.append(f"- {inline(claim_id)} on {code(model)}: {held} of {len(verdicts)} supported")
-    return "**Drawn again with other data seeds** (the first one counts above):\n\n" + "\n".join(lines) if lines else ""
+    title = "**Drawn again with other data seeds** (the lowest one counts above):"
+    return "\n\n".join([title, "\n".join(lines)]) if lines else ""
 
 
 def _surprises(records: Sequence[Entry]) -> str:
@@ -165,9 +186,10 @@ def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
     sizes = sorted({len((r.get("units") or {}).get("ids") or ()) for r in inference} - {0})
     units = f"n = {listing([str(size) for size in sizes], last='or')} units a record; " if sizes else ""
     caption = (
-        "every inference claim on every model: the effect nearest to failing among the controls of each record, as a "
-        f"multiple of the claim's SESOI (1 is the threshold); {units}ticks: the other controls; one mark per training "
-        "seed; diamonds: weights alone, nothing sampled"
+        "every inference claim on every model: how far the effect nearest to failing lies beyond its own threshold "
+        "(the SESOI against most controls, 0 against the 95th-percentile component), in multiples of the SESOI, "
+        f"a margin in its own size; 0 is the threshold of every row; {units}ticks: the record's other conditions, each "
+        "from its own threshold; one mark per training seed; diamonds: weights alone, nothing sampled"
     )
     return files.show("summary-forest", draw=lambda: summary_forest(inference), caption=caption)
 
@@ -176,8 +198,11 @@ def _how_to_read() -> str:
     signs = ", ".join(f"{SYMBOLS[verdict]} {verdict}" for verdict in VERDICTS)
     return (
         f"**How to read this.** {signs}. An effect is the mean of subject minus control in the unit of the metric, "
-        "with its two-sided 95 % interval; cells show the effect nearest to failing, or the range over training seeds. "
-        "SESOI is the smallest effect of interest, fixed with the rest of the declaration before measuring. A claim is "
-        "supported only if it beats every control by its threshold after correction for several components. "
+        "with its two-sided 95 % interval. Cells show the effect nearest to failing, with the threshold, the p and the "
+        "control that belong to it: of all conditions that the verdict needs, on all training seeds, the one whose "
+        "interval lies nearest to its own threshold, or farthest on the wrong side of it, in half-widths of the "
+        "interval. SESOI is the smallest effect of interest, fixed with the rest of the declaration before measuring. "
+        "A claim is supported only if it beats every control by its threshold after correction for several components "
+        "(by the SESOI, but by 0 the 95th-percentile member of a population) and every margin holds. "
         "“Inconclusive” is not “absent”: it says that the interval could not decide."
     )

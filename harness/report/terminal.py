@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from harness.report.families import family_effect
+from harness.report.effects import deciding_effect, effects_of
+from harness.report.families import family_text
 from harness.report.reading import (
     Entry,
     as_registered,
-    effect_of,
     grouped,
     model_label,
     outcomes_of,
@@ -19,7 +19,7 @@ from harness.report.reading import (
     to_float,
     verdict_of,
 )
-from harness.report.text import effect_text, number, p_value, plain
+from harness.report.text import effect_text, must_be, number, p_value, plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def summary_table(records: Sequence[Entry]) -> Table:
-    """One block per claim, one row per record: model, verdict, the effect nearest to failing in the claim's unit."""
+    """One block per claim, one row per record: model, verdict, the the effect nearest to failing."""
     from rich import box
 
     table = _table(box=box.SIMPLE_HEAD)
@@ -44,7 +44,7 @@ def summary_table(records: Sequence[Entry]) -> Table:
                 table,
                 f"  {plain(model_label(record))}",
                 " ".join([verdict_of(record), *marks]),
-                family_effect([record]),
+                family_text([record]) or (reason_of(record) if verdict_of(record) == "invalid" else ""),
             )
     return table
 
@@ -102,7 +102,9 @@ def _facts(record: Entry) -> Table:
         rows.append(("to run it", record["not_run"]["remedy"]))
     subject = record.get("subject")
     rows.append(("subject", " ".join(map(str, subject["components"])) if subject else ""))
-    rows.append(("effect", f"{family_effect([record])} {unit}" if family_effect([record]) else ""))
+    effect = deciding_effect(record)
+    if effect is not None:
+        rows.append(("nearest", f"to failing: {family_text([record])}; {effect.component} against {effect.control}"))
     rows.append(
         ("SESOI", f"{number(sign * to_float(claim['sesoi']))} {unit} ({claim['alternative']}): {claim['sesoi_reason']}")
     )
@@ -145,20 +147,11 @@ def _outcomes(record: Entry) -> Table:
     for name, ratio in (("component", 3), ("against", 6), ("effect [95 % interval]", 6), ("must be", 4), ("p", 3)):
         table.add_column(name, overflow="fold", ratio=ratio)
     table.add_column("holds", no_wrap=True)
-    for one in outcomes_of(record):
-        bound = f"{'above' if one['alternative'] == 'greater' else 'below'} {number(one['threshold'])}"
-        if one["rule"] == "equivalence":
-            bound = f"within [{number(one['threshold'])}, {number(one['upper'])}]"
-        effect = effect_of(one)
+    for effect in effects_of(record):
+        held = "yes" if effect.holds else "NO"
         _add(
-            table,
-            one["component"],
-            one["control"],
-            effect_text(effect),
-            bound,
-            p_value(one.get("p")),
-            "yes" if effect.holds else "NO",
-        )
+            table, effect.component, effect.control, effect_text(effect), must_be(effect), p_value(effect.p), held
+        )  # fmt: skip
     return table
 
 

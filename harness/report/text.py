@@ -9,7 +9,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from harness.report.reading import Effect, to_float
+from harness.report.effects import Effect
+from harness.report.reading import to_float
 
 _MARKDOWN = re.compile(r"([\\`*\[\]~$])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _RUN_OF_BACKTICKS = re.compile(r"`+")
@@ -78,8 +79,18 @@ def interval(low: object, high: object) -> str:
 
 
 def effect_text(effect: Effect) -> str:
-    """The estimate and, where something was sampled, its interval."""
-    return number(effect.estimate) + (f" {interval(effect.low, effect.high)}" if effect.sampled else "")
+    """The estimate and, where something was sampled, its interval; with its unit where that is not the metric's."""
+    text = number(effect.estimate) + (f" {interval(effect.low, effect.high)}" if effect.sampled else "")
+    return f"{text} {plain(effect.unit)}" if effect.foreign else text
+
+
+def must_be(effect: Effect) -> str:
+    """The condition's own threshold: `above 0.6`, `below -1`, `within [0.8, 1.25]`."""
+    if math.isinf(effect.zone_low):
+        return f"below {number(effect.zone_high)}"
+    if math.isinf(effect.zone_high):
+        return f"above {number(effect.zone_low)}"
+    return f"within {interval(effect.zone_low, effect.zone_high)}"
 
 
 def slug(text: object, *, length: int = 60) -> str:

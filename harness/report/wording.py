@@ -75,6 +75,10 @@ def refuting(claim: Entry) -> str:
         f"{edge} {unit}: one such control is enough.",
         f"Were every interval beyond 0 and one of them short of {edge} {unit}, the verdict would be “too small”.",
     ]
+    populations = [f"“{inline(control['name'])}”" for control in claim["controls"] if control["kind"] == "component"]
+    if populations:
+        beaten = f"by {bound} bounds {side} 0 against the 95th-percentile member of {listing(populations)}"
+        sentences.append(f"It would be refuted as well {beaten}.")
     sentences += [_margin_sentence(margin) for margin in claim.get("margins", ())]
     return " ".join(sentences)
 

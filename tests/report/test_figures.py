@@ -15,10 +15,11 @@ import pytest
 
 from harness.errors import StoreError
 from harness.report import figures
+from harness.report.bars import as_measured
+from harness.report.effects import Effect
 from harness.report.figures.style import label, thinned, token_label
-from harness.report.reading import Effect
 from tests.report.sample_pictures import pictures
-from tests.report.sample_records import exact_record, not_run, record
+from tests.report.sample_records import claim, exact_record, judgement, not_run, outcome, record
 
 Figures = dict[str, Callable[[int], Any]]
 
@@ -179,6 +180,64 @@ def test_a_forest_of_nothing_or_of_two_units_is_refused() -> None:
         figures.forest([not_run()])
     with pytest.raises(StoreError, match="one forest per unit"):
         figures.forest([record(), exact_record()])
+
+
+def test_under_narrow_axes_the_legend_of_a_forest_is_not_cut_off() -> None:
+    effect = Effect(0.5, 0.4, 0.6, 0.2, math.inf, holds=True, component="1.0", control="x")
+    row = figures.ForestRow("a name as long as it may be, and then some words", (effect,), "0.5 [0.4, 0.6], above 0.2")
+    figure = figures.draw_forest([row], xlabel="effect (nats)")
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    assert box.x0 >= -0.01
+    assert box.x1 <= figure.get_size_inches()[0] + 0.01
+    assert "grey zone" in figure.get_supxlabel()
+
+
+def test_a_margin_in_another_unit_stands_in_words_and_not_on_the_axis() -> None:
+    margins = [{"name": "share", "unit": "ratio", "reason": "r", "at_most": 0.05, "at_least": -0.05}]
+    share = outcome("1.0", "share", estimate=0.01, half=0.01, threshold=-0.05, upper=0.05, rule="equivalence")
+    effect = outcome("1.0", "shuffled", estimate=4.0)
+    axes = figures.forest(
+        [record(claim=claim(margins=margins), judgement=judgement("supported", [effect, share]))]
+    ).axes[0]
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"] == [4.0]
+    assert "0.01 [0, 0.02], within [-0.05, 0.05] ✓" in [text.get_text() for text in axes.texts]
+
+
+def test_the_names_of_framed_heads_are_never_cut_in_the_middle() -> None:
+    heads = [f"17.{head}" for head in range(9)] + [f"18.{head}" for head in range(9)]
+    for marked in (heads[:1], heads[:4], heads):
+        title = figures.head_map(np.eye(30), unit="nats", marked=marked, title="Score").axes[0].get_title(loc="left")
+        first, _, named = title.partition("\n")
+        assert first == "Score"
+        shown = named.removeprefix("framed: ").partition(", ...")[0].split(", ")
+        assert shown == marked[: len(shown)]
+        assert len(shown) == len(marked) or f"({len(marked)} heads)" in named
+
+
+def bars_of(**changes: Any) -> dict[str, Any]:
+    """A stored picture of bars, the first of which is the mean of the treated values."""
+    return {"kind": "bars", "name": "b", "unit": "nats", "labels": ["1.0", "others"], "values": [2.0, 0.5], **changes}
+
+
+def test_bars_of_raw_means_have_their_intervals_and_no_threshold_of_differences() -> None:
+    values = [1.0, 2.0, 3.0]
+    measured = {"treated": {"components": ["1.0"], "values": [values]}, "controls": {}}
+    kept = as_measured(bars_of(threshold=0.2), record(measured=measured, units={"clusters": ["a", "b", "c"]}))
+    assert "threshold" not in kept
+    # t(0.975, 2) * sd / sqrt(3) = 4.3027 * 1 / 1.7321
+    assert (kept["low"][0], kept["high"][0]) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-4)
+    assert (kept["low"][1], kept["high"][1]) == (None, None)  # the record has no values of which 0.5 is the mean
+    assert "line: 95 % interval" in figures.draw(kept).axes[0].get_xlabel()
+
+
+def test_bars_keep_what_they_say_themselves_and_get_no_interval_from_units_that_share_a_cluster() -> None:
+    measured = {"treated": {"components": ["1.0"], "values": [[1.0, 2.0, 3.0]]}, "controls": {}}
+    clustered = record(measured=measured, units={"clusters": ["a", "a", "b"]})
+    assert "low" not in as_measured(bars_of(), clustered)
+    own = bars_of(threshold=7.0, low=[1.5, 0.4], high=[2.5, 0.6])
+    assert as_measured(own, clustered) == own
+    assert as_measured({"kind": "curve"}, clustered) == {"kind": "curve"}
 
 
 def test_only_png_and_svg_are_written(tmp_path: Path) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
+from harness.report.effects import deciding_effect, effect_of, effects_of, nearest_to_failing
 from harness.report.reading import (
     as_registered,
-    deciding_effect,
-    effect_of,
-    effects_of,
     family_of,
     first_data_seeds,
     grouped,
@@ -44,27 +43,64 @@ def test_infinite_bounds_are_read_from_their_json_spelling() -> None:
     assert (effect.low, effect.high) == (-math.inf, math.inf)
 
 
-def test_turning_an_effect_round_swaps_its_ends() -> None:
-    turned = effect_of(outcome("1.0", "x", estimate=-0.5, half=0.1, threshold=-0.2, alternative="less")).scaled(-5)
-    assert (turned.low, turned.high) == pytest.approx((2.0, 3.0))
-    assert (turned.zone_low, turned.zone_high) == (1.0, math.inf)
+MARGIN = {"name": "gain", "unit": "ratio", "reason": "r", "at_most": 0.05, "at_least": -0.05}
+"""An equivalence margin in a unit of its own."""
 
 
-def test_the_deciding_effect_is_the_one_nearest_to_failing_by_the_sesoi() -> None:
-    outcomes = [
-        outcome("1.0", "a", estimate=0.6),
-        outcome("1.0", "b", estimate=0.4),
-        # Nearer to its own threshold of 0, but that threshold is not the claim's SESOI.
-        outcome("1.0", "c: 95th percentile", estimate=0.1, threshold=0.0),
-    ]
-    effect = deciding_effect(record(judgement=judgement("supported", outcomes)))
+def gain(estimate: float, half: float) -> dict[str, Any]:
+    """Its outcome."""
+    return outcome(
+        "1.0", "gain", estimate=estimate, half=half, threshold=-0.05, upper=0.05, rule="equivalence", kind="margin"
+    )
+
+
+def with_margin(*outcomes: dict[str, Any]) -> dict[str, Any]:
+    """A record of a claim with that margin; the SESOI is 0.2."""
+    return record(claim=claim(margins=[MARGIN]), judgement=judgement("supported", list(outcomes)))
+
+
+def test_an_effect_beyond_its_threshold_is_told_in_sesois_and_turned_in_its_direction() -> None:
+    less = outcome("1.0", "x", estimate=-0.5, half=0.1, threshold=-0.2, alternative="less")
+    best = outcome("1.0", "y: 95th percentile", estimate=0.1, half=0.2, threshold=0.0)
+    far, near, margin = (effect.beyond() for effect in effects_of(with_margin(less, best, gain(0.03, 0.01))))
+    # (0.5 - 0.2) / 0.2 with 0.1 / 0.2 on either side
+    assert (far.estimate, far.low, far.high) == pytest.approx((1.5, 1.0, 2.0))
+    # 0.1 / 0.2: its own threshold is 0
+    assert (near.estimate, near.low, near.high) == pytest.approx((0.5, -0.5, 1.5))
+    # the upper end is the nearer one: (0.05 - 0.03) / 0.05
+    assert (margin.estimate, margin.low, margin.high) == pytest.approx((0.4, 0.2, 0.6))
+    assert [effect.zone_low for effect in (far, near, margin)] == [0.0] * 3
+    assert [effect.zone_high for effect in (far, near)] == [math.inf] * 2
+    assert margin.zone_high == pytest.approx(2.0)  # the margin is twice its half-width wide
+
+
+def test_the_deciding_effect_is_nearest_to_failing_among_all_conditions_each_by_its_own_threshold() -> None:
+    by_sesoi = [outcome("1.0", "a", estimate=0.6), outcome("1.0", "b", estimate=0.4)]  # half-widths of 0.08
+    best = outcome("1.0", "c: 95th percentile", estimate=0.1, threshold=0.0)
+    effect = deciding_effect(with_margin(*by_sesoi, best, gain(0.0, 0.01)))
     assert effect is not None
-    assert effect.control == "b"
+    assert effect.control == "c: 95th percentile"  # (0.02 - 0) / 0.08 half-widths; b has (0.32 - 0.2) / 0.08
+    assert (effect.zone_low, effect.p, effect.p_adjusted) == (0.0, best["p"], 0.0002)
+    effect = deciding_effect(with_margin(*by_sesoi, gain(0.038, 0.01)))
+    assert effect is not None
+    assert (effect.control, effect.unit, effect.foreign) == ("gain", "ratio", True)  # 0.002 / 0.01 half-widths
 
 
-def test_margins_decide_only_where_nothing_else_carries_the_claim() -> None:
-    margin = outcome("model", "gain", estimate=0.01, threshold=-0.05, upper=0.05, rule="equivalence", kind="margin")
-    effect = deciding_effect(record(judgement=judgement("supported", [margin])))
+def test_of_conditions_that_fail_the_farthest_is_nearest_to_failing_and_an_unbounded_one_fails_first() -> None:
+    fails, worse = outcome("1.0", "a", estimate=0.2), outcome("1.0", "b", estimate=0.1)
+    holds = outcome("1.0", "c", estimate=0.6)
+    found = nearest_to_failing(map(effect_of, (holds, fails, worse)))
+    assert found is not None
+    assert found.control == "b"
+    unbounded = {**outcome("1.0", "d", estimate=0.5), "low": "-inf"}
+    found = nearest_to_failing(map(effect_of, (worse, unbounded)))
+    assert found is not None
+    assert found.control == "d"
+    assert nearest_to_failing([]) is None
+
+
+def test_a_margin_alone_decides_a_replication() -> None:
+    effect = deciding_effect(with_margin(gain(0.01, 0.01)))
     assert effect is not None
     assert effect.control == "gain"
 

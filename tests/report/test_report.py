@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.errors import StoreError
-from harness.report import write_report
+from harness.report import record_text, summary_text, write_report
 from harness.report.families import family_label, verdict_counts
 from harness.report.figure_files import claim_forest, summary_forest
 from tests.report.sample_pictures import pictures
@@ -103,6 +103,7 @@ def test_a_section_holds_what_a_sceptic_asks(text: str) -> None:
         "Catherine Olsson et al., 2022, [In-context Learning and Induction Heads](<https://",
         "**What would have refuted it:** An effect against “other heads” or “shuffled second half” whose upper bound",
         "0.025/2",
+        "It would be refuted as well by upper bounds below 0 against the 95th-percentile member of “other heads”.",
         "**Nearest rival:** A head that attends at a fixed offset. It would be exposed by: Shuffled second half.",
         "at least 0.2 attention probability. A third of the published score.",
         "24 sequences in 24 clusters",
@@ -115,7 +116,7 @@ def test_a_section_holds_what_a_sceptic_asks(text: str) -> None:
         "the model predicts the second copy",
         "Heads 1.0 and 1.1 share a key-value head.",
         "this one checkpoint (training seed 0)",
-        "12.3 s, 16,384 token-forwards, peak memory 812 MiB",
+        "12.3 s, 16,384 token-forwards, peak memory of the process so far 812 MiB",
         "<code>first\\_\\_record.json</code>",
         "```sh\nenv pytest claims/induction --model induction-2l@0",
         "By length of the block",
@@ -245,11 +246,56 @@ def test_amended_claims_show_the_newest_declaration(tmp_path: Path) -> None:
     assert "at least 0.3 attention probability" in text
 
 
+def test_cells_tables_and_forest_agree_on_the_effect_nearest_to_failing(tmp_path: Path) -> None:
+    def of_seed(seed: int, percentile: float) -> dict[str, Any]:
+        best = outcome("1.4", "other heads: 95th percentile (0.5)", estimate=percentile, threshold=0.0, p=0.2208)
+        outcomes = [outcome("1.4", "same dose", estimate=0.7, p=0.1438), best]
+        return record(f"induction-2l@{seed}", judgement=judgement("supported", outcomes))
+
+    records = [of_seed(0, 0.9), of_seed(1, 0.07)]
+    text = write_report(records, out=tmp_path, run=RUN).read_text("utf-8").replace("\\", "")
+    nearest = "0.07 [-0.01, 0.15], must be above 0, p 0.2208"
+    assert f"{nearest}<br>induction-2l@1: 1.4 against other heads: 95th percentile (0.5)" in text.split("\n## ")[0]
+    of_claim = section_of(text, claim_id="induction.prefix-matching")
+    shared = "0.07 [-0.01, 0.15] | above 0 | 0.2208 |"
+    assert f"| {shared} induction-2l@1: 1.4 against other heads: 95th percentile (0.5) |" in of_claim
+    assert f"{shared} 0.0002 | 1.4 against other heads: 95th percentile (0.5) |" in of_claim
+    assert nearest in " ".join(summary_text(records, width=200).split())
+    assert f"to failing: {nearest}; 1.4 against other heads: 95th" in (record_text(records[1], width=200))
+    marks = [line.get_xdata()[0] for line in summary_forest(records).axes[0].lines if line.get_marker() == "o"]
+    # each from its own threshold in SESOIs of 0.2: (0.7 - 0.2) / 0.2, (0.07 - 0) / 0.2
+    assert marks == pytest.approx([2.5, 0.35])
+
+
+def test_where_seed_0_was_not_measured_the_first_page_names_the_seeds_that_count(tmp_path: Path) -> None:
+    def of(model: str, *seeds: int) -> list[dict[str, Any]]:
+        return [record(model, heads=1, seeds={"data_seed": seed, "split": "confirmation"}) for seed in seeds]
+
+    def first_page(records: list[dict[str, Any]]) -> str:
+        return write_report(records, out=tmp_path, run=RUN).read_text("utf-8").split("\n## ")[0]
+
+    assert "**Counted here: data seed 3**" in first_page(of("gpt2-small", 5, 3))
+    mixed = first_page([*of("gpt2-small", 0, 1), *of("smollm2-135m-q4", 2)])
+    assert "data seeds 0 and 2** (<code>gpt2-small</code>: 0; <code>smollm2-135m-q4</code>: 2)" in mixed
+    assert "Counted here" not in first_page(of("gpt2-small", 0, 1))
+
+
+def test_a_claim_that_had_nothing_to_ask_about_is_invalid_with_its_reason(tmp_path: Path) -> None:
+    judged = {"verdict": "invalid", "reason": "discovery found no head", "components": [], "outcomes": []}
+    nothing = dict.fromkeys(("units", "prompts", "subject"))
+    nothing |= {"measured": {}, "ranks": [], "shares": []}
+    empty = record("path:mine", judgement=judged, expectation=None, **nothing)
+    text = write_report([empty], out=tmp_path, run=RUN).read_text("utf-8")
+    assert "**Invalid.** Discovery found no head." in text
+    assert "1 invalid" in text.split("\n## ")[0]
+    assert "discovery found no head" in summary_text([empty], width=120)
+
+
 def test_an_effect_in_the_other_direction_is_drawn_to_the_right_in_the_summary() -> None:
     outcomes = [outcome("1.0", "x", estimate=-0.5, threshold=-0.2, alternative="less", holds=True)]
     less = record(claim=claim(alternative="less"), judgement=judgement("supported", outcomes))
     marks = [line.get_xdata()[0] for line in summary_forest([less]).axes[0].lines if line.get_marker() == "o"]
-    assert marks == [pytest.approx(2.5)]  # -0.5 / -0.2
+    assert marks == [pytest.approx(1.5)]  # (0.5 - 0.2) / 0.2 beyond the threshold
 
 
 def test_a_long_forest_falls_back_to_one_row_per_record() -> None:

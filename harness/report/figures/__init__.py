@@ -7,15 +7,17 @@ matplotlib is imported when a figure is drawn, never when this package is.
 from __future__ import annotations
 
 from harness.report.figures.curves import bars, curve, distribution
-from harness.report.figures.forest import ForestRow, draw_forest, forest
+from harness.report.figures.forest import BEYOND, ForestRow, beyond_row, draw_forest, forest
 from harness.report.figures.maps import head_map, pattern
 from harness.report.figures.pictures import KINDS, draw
 from harness.report.figures.style import save
 
 __all__ = [
+    "BEYOND",
     "KINDS",
     "ForestRow",
     "bars",
+    "beyond_row",
     "curve",
     "distribution",
     "draw",

@@ -1,37 +1,33 @@
 """Forest plots: every effect with its interval, and the zone in which the interval must lie.
 
 What is filled holds; what is hollow does not. The grey zone replaces a coloured threshold line, because thresholds,
-bounds of zero and margins differ from row to row and point in different directions.
+bounds of zero and margins differ from row to row and point in different directions. Where rows of different claims or
+conditions share an axis, each is drawn as its distance beyond its own threshold (`beyond_row`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from harness.errors import StoreError
+from harness.report.effects import Effect, deciding_effect, effects_of
 from harness.report.figures.style import ACCENT, GREY, INK, PALE, label, new_figure, styled
-from harness.report.reading import (
-    SYMBOLS,
-    Effect,
-    Entry,
-    deciding_effect,
-    effects_of,
-    model_label,
-    verdict_of,
-)
-from harness.report.text import effect_text, number
+from harness.report.reading import SYMBOLS, Entry, model_label, verdict_of
+from harness.report.text import effect_text, must_be, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Detail = Literal["effect", "record"]
+BEYOND = "beyond its own threshold (at 0), in multiples of the claim's SESOI or of the margin"
 _ROW_INCHES = 0.19
 _SYMLOG_FROM = 6.0
 _LEGEND = "filled: holds · hollow: does not · grey zone: where the interval must lie · line: 95 %"
+_TEXT_LENGTH = 44
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class ForestRow:
         name: what stands on the left.
         effects: the effects drawn in this line, several where they are the seeds of one model.
         text: what stands on the right.
-        others: further estimates (other controls), drawn as small ticks.
+        others: further estimates (the record's other conditions) on the same axis, drawn as small ticks.
         header: True for a line of text between the rows.
     """
 
@@ -54,7 +50,9 @@ class ForestRow:
 
 
 def forest(records: Sequence[Entry], *, detail: Detail = "effect", title: str = "") -> Figure:
-    """Effects of records of one metric, in its unit: one row per component and control, or one per record.
+    """Effects of records of one metric: in its unit a row per condition, or a row per record from its threshold.
+
+    A margin in a unit of its own stands there in words, since it fits no axis in the metric's unit.
 
     Raises:
         StoreError: nothing was measured, or the records have different units.
@@ -63,7 +61,18 @@ def forest(records: Sequence[Entry], *, detail: Detail = "effect", title: str = 
     if len(units) > 1:
         raise StoreError(f"effects in {', '.join(units)} do not fit one axis; draw one forest per unit")
     rows = [row for record in records for row in _rows_of(record, detail=detail)]
-    return draw_forest(rows, xlabel=f"effect ({units[0] if units else ''})", title=title)
+    xlabel = BEYOND if detail == "record" else f"effect ({units[0] if units else ''})"
+    return draw_forest(rows, xlabel=xlabel, title=title)
+
+
+def beyond_row(record: Entry) -> ForestRow:
+    """One row of a record: its effect nearest to failing and its other conditions, each from its own threshold."""
+    sign, effect = SYMBOLS[verdict_of(record)], deciding_effect(record)
+    if effect is None:
+        return ForestRow(model_label(record), text=f"{sign} {verdict_of(record)}")
+    others = tuple(other.beyond().estimate for other in effects_of(record) if other != effect)
+    text = f"{sign} {effect_text(effect)}, {must_be(effect)}"
+    return ForestRow(model_label(record), (effect.beyond(),), text, others)
 
 
 @styled
@@ -90,20 +99,25 @@ def draw_forest(rows: Sequence[ForestRow], *, xlabel: str, title: str = "") -> F
         tick.set_fontweight("bold" if row.header else "normal")
     axes.tick_params(axis="y", length=0, pad=7)
     axes.spines["left"].set_visible(False)
+    legend = _LEGEND + (" · tick: another condition" if any(row.others for row in rows) else "")
+    figure.supxlabel(legend, fontsize=8)  # under the whole figure: under narrow axes it would be cut off
     figure.suptitle(label(title, length=100), x=0.01, ha="left", fontsize=9.5) if title else None
     return figure
 
 
 def _rows_of(record: Entry, *, detail: Detail) -> list[ForestRow]:
-    sign = SYMBOLS[verdict_of(record)]
     if detail == "record":
-        effect = deciding_effect(record)
-        others = tuple(other.estimate for other in effects_of(record))
-        if effect is None:
-            return [ForestRow(model_label(record), text=f"{sign} {verdict_of(record)}")]
-        return [ForestRow(model_label(record), (effect,), f"{sign} {effect_text(effect)}", others)]
-    head = ForestRow(model_label(record), text=f"{sign} {verdict_of(record)}", header=True)
-    return [head, *(ForestRow(f"{e.component}: {e.control}", (e,), effect_text(e)) for e in effects_of(record))]
+        return [beyond_row(record)]
+    head = ForestRow(model_label(record), text=f"{SYMBOLS[verdict_of(record)]} {verdict_of(record)}", header=True)
+    return [head, *map(_effect_row, effects_of(record))]
+
+
+def _effect_row(effect: Effect) -> ForestRow:
+    name = f"{effect.component}: {effect.control}" if effect.sampled else effect.control
+    if not effect.foreign:
+        return ForestRow(name, (effect,), effect_text(effect))
+    held = "✓" if effect.holds else "✗"
+    return ForestRow(name, text=f"{effect_text(replace(effect, foreign=False))}, {must_be(effect)} {held}")
 
 
 def _draw_row(axes: Axes, row: ForestRow, *, centre: float, height: float) -> None:
@@ -125,7 +139,7 @@ def _draw_row(axes: Axes, row: ForestRow, *, centre: float, height: float) -> No
         axes.text(
             1.01,
             centre,
-            label(row.text, length=44),
+            label(row.text, length=_TEXT_LENGTH if row.effects else 2 * _TEXT_LENGTH),
             transform=axes.get_yaxis_transform(),
             va="center",
             fontsize=7.5,
@@ -164,5 +178,4 @@ def _set_x_axis(axes: Axes, *, rows: Sequence[ForestRow], xlabel: str) -> None:
         axes.set_xlim(min(low * 1.3, -0.15), max(high * 1.3, 1.3))
     else:
         axes.set_xlim(low - margin, high + 2 * margin)
-    legend = _LEGEND + (" · tick: another control" if any(row.others for row in rows) else "")
-    axes.set_xlabel(f"{label(xlabel, length=100)}\n{legend}")
+    axes.set_xlabel(label(xlabel, length=100))

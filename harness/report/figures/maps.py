@@ -49,8 +49,9 @@ def head_map(values: object, *, unit: str, marked: Sequence[str] = (), title: st
     axes.set_ylabel("layer")
     for layer, head in cells:
         _frame(axes, layer=layer, head=head)
-    named = f"framed: {', '.join(marked)}" if marked else ""
-    axes.set_title(label("; ".join(part for part in (title, named) if part), length=70 if wide else 58))
+    length = 70 if wide else 58
+    named = _framed(marked, length=length)
+    axes.set_title("\n".join(part for part in (label(title, length=length), named) if part))
     return figure
 
 
@@ -105,6 +106,16 @@ def _cell(name: str, *, layers: int, heads: int) -> tuple[int, int]:
     if not (dot and layer.isdigit() and head.isdigit() and int(layer) < layers and int(head) < heads):
         raise StoreError(f"head map: marked head {name!r} is not one of {layers} layers x {heads} heads, written '5.1'")
     return int(layer), int(head)
+
+
+def _framed(marked: Sequence[str], *, length: int) -> str:
+    """`framed: 18.6, 17.4`; where they do not fit, fewer names and their number, but never a part of a name."""
+    for shown in range(len(marked), 0, -1):
+        rest = "" if shown == len(marked) else f", ... ({len(marked)} heads)"
+        line = f"framed: {', '.join(marked[:shown])}{rest}"
+        if len(line) <= length:
+            return line
+    return f"framed: {len(marked)} heads" if marked else ""
 
 
 def _frame(axes: Axes, *, layer: int, head: int) -> None:

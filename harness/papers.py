@@ -1,0 +1,38 @@
+"""The bibliography beside the claims, and whether a claim's `paper` is a key of it. Loads nothing but TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.declaration import Claim
+from harness.errors import DeclarationError, did_you_mean
+
+NAME = "papers.toml"
+
+
+def papers_of(mechanism: Path) -> Path | None:
+    """The bibliography of a mechanism's folder: in it, or in the claims folder that it lies in; None where none is."""
+    places = (mechanism / NAME, mechanism.parent / NAME)
+    return next((place for place in places if place.is_file()), None)
+
+
+def read_papers(path: Path) -> Mapping[str, Any]:
+    """Papers by key; DeclarationError that names the file where it is no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DeclarationError(f"{path}: not valid TOML: {error}") from error
+
+
+def paper_problems(claim: Claim, *, mechanism: Path) -> list[str]:
+    """What is wrong with the claim's paper: its key is not in the bibliography. Without one every key is accepted."""
+    path = papers_of(mechanism)
+    if path is None or not str(claim.paper).strip():
+        return []
+    known = read_papers(path)
+    if claim.paper in known:
+        return []
+    return [f"paper {claim.paper!r} is not a key of {path}.{did_you_mean(str(claim.paper), known)}"]

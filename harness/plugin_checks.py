@@ -1,0 +1,62 @@
+"""What is refused of a pytest run once its tests are known, before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.bound_claim import BoundClaim
+from harness.errors import MechclaimsError
+from harness.planning import given_subject_problems
+from harness.store import baseline_of, check_writable, supported_claims
+
+
+def check_shadowing(item: pytest.Item, *, names: Sequence[str], plugin: str) -> None:
+    """Raise UsageError where a fixture of the user's hides one of ours."""
+    for name in names:
+        found = item._fixtureinfo.name2fixturedefs.get(name)  # type: ignore[attr-defined]
+        if found and found[-1].func.__module__ != plugin:
+            raise pytest.UsageError(
+                f"{item.nodeid}: fixture {name!r} from {found[-1].func.__module__} hides the plugin's; rename it"
+            )
+
+
+def check_chosen(bound: Sequence[BoundClaim], *, require: str | None) -> None:
+    """Raise UsageError where `--subjects` names heads that a model lacks, or `--require` is asked of no test."""
+    problems = dict.fromkeys(problem for entry in bound for problem in given_subject_problems(entry))
+    if problems:
+        raise pytest.UsageError(f"--subjects: {'; '.join(problems)}")
+    if require is not None and bound and not any(requirable(entry) for entry in bound):
+        raise pytest.UsageError(
+            f"--require {require}: every chosen test has a registered verdict, by which it passes or fails. --require "
+            "is for models without one (your own), and for --subjects and --n-units; leave it out here"
+        )
+
+
+def requirable(bound: BoundClaim) -> bool:
+    """Whether `--require` decides this test: no verdict is registered, or the record will be exploratory."""
+    registered = bound.mechanism.subjects.expectation(bound.claim.id, model_id=bound.model_id)
+    return registered is None or bound.options.exploratory
+
+
+def check_places(bound: Sequence[BoundClaim], *, reports: Path) -> None:
+    """Raise UsageError where evidence cannot be written, the baseline is damaged, or the device is not here."""
+    if not bound:
+        return
+    try:
+        check_writable(reports)
+        for folder in {baseline_of(entry.mechanism.folder) for entry in bound} - {None}:
+            assert folder is not None
+            supported_claims(folder)
+        for device in {entry.options.device for entry in bound} - {"cpu"}:
+            _check_device(device)
+    except MechclaimsError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _check_device(device: str) -> None:
+    from harness.models.model import check_device
+
+    check_device(device)
