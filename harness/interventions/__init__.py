@@ -20,7 +20,7 @@ from harness.interventions.intervention import (
     together,
 )
 from harness.interventions.measure import MEMORY_BUDGET, Measured, measure
-from harness.interventions.paths import path_patch
+from harness.interventions.paths import path_patch, path_patches
 from harness.interventions.replacements import Replacement, corrupted, mean, resample, zero
 from harness.interventions.run import Keep, Run
 from harness.interventions.runs import Runs
@@ -56,6 +56,7 @@ __all__ = [
     "measure",
     "patch",
     "path_patch",
+    "path_patches",
     "resample",
     "residual_covariance_factor",
     "same_dose_vector",

@@ -140,6 +140,8 @@ class Replace:
         if self.parts is not None:
             if kind is None or not self.parts:
                 raise InterventionError(f"{name_of(self)}: name parts where a site has them, and at least one.")
+            if len(set(self.parts)) < len(self.parts):
+                raise InterventionError(f"{name_of(self)}: a part is named twice.")
             for part in self.parts:
                 frame.require_index(kind, part, edit=self)
         axes = " ".join(SITES[self.site])

@@ -15,7 +15,7 @@ from harness.interventions.forward import ForwardPass, Member
 from harness.interventions.reading import read_weights
 from harness.interventions.readout import log_probs, require_positions
 from harness.interventions.run import KEEPABLE, Keep, Run, layers_to_keep, require_tokens
-from harness.interventions.sites import Frame
+from harness.interventions.sites import MLP_SITES, Frame
 from harness.interventions.weights import Weights
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class Engine:
             )
         check_edits(edits, frame=self.frame(run), restart_layer=layer, stop_at_layer=stop)
         keep_layers = layers_to_keep(keep, layers=range(layer, stop))
+        if not self.d_mlp and (missing := sorted(MLP_SITES & set(keep_layers))):
+            raise InterventionError(f"the model is attention-only, it has no {', '.join(missing)} to keep.")
         resid = run.resid_at(layer)
         forward = ForwardPass(self.weights, members=[Member(slice(0, len(resid)), edits)], keep=keep_layers)
         with torch.inference_mode():

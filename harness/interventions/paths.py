@@ -11,7 +11,7 @@ one query head sees it), `7.mlp` and `logits`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from harness.errors import InterventionError
@@ -20,6 +20,7 @@ from harness.interventions.engine import Engine
 from harness.interventions.intervention import Intervention, ablate
 from harness.interventions.replacements import corrupted
 from harness.interventions.runs import Runs
+from harness.interventions.stacked import ROWS_TIMES_POSITIONS
 from harness.interventions.targets import Target
 
 if TYPE_CHECKING:
@@ -55,68 +56,108 @@ def path_patch(
     Raises:
         InterventionError: a sender or receiver is none, or no receiver comes after the senders.
     """
-    sent = [_sender(name) for name in senders]
+    sets = {name or f"{'+'.join(senders)} -> {'+'.join(receivers)}": senders}
+    return path_patches(runs, sets, receivers=receivers, mlps=mlps, positions=positions)[0]
+
+
+def path_patches(
+    runs: Runs,
+    sets: Mapping[str, Collection[str]],
+    *,
+    receivers: Collection[str],
+    mlps: Mlps,
+    positions: Bool[Tensor, "batch pos"] | None = None,
+) -> list[Intervention]:
+    """As `path_patch` for each set of senders on its own, by name; the fast engine follows many of them at once."""
     received = [parse_receiver(name) for name in receivers]
-    _check(sent, received, n_layers=runs.frame.n_layers)
-    named = name or f"{'+'.join(senders)} -> {'+'.join(receivers)}"
-    differ = runs.differ(at=positions)
-    sources = ablate(runs, sent, by=corrupted(runs), positions=differ).edits
-    if not bool(differ.any()):
-        return Intervention(named, ())
+    where = runs.differ() if positions is None else runs.differ() & positions
+    changed = bool(where.any())
+    sources: list[Sequence[Edit]] = []
+    for senders in sets.values():
+        sent = [_sender(name) for name in senders]
+        _check(sent, received, n_layers=runs.frame.n_layers)
+        sources.append(ablate(runs, sent, by=corrupted(runs), positions=where).edits)
+    if not changed:
+        return [Intervention(name, ()) for name in sets]
     if isinstance(runs.engine, Engine):
-        edits = _followed(runs.engine, runs, sources, received, mlps=mlps, where=differ)
+        start = int(where.any(dim=0).nonzero()[0])
+        at_once = max(1, ROWS_TIMES_POSITIONS // (runs.frame.batch * (runs.frame.pos - start)))
+        edits: list[list[Edit]] = []
+        for first in range(0, len(sources), at_once):
+            part = sources[first : first + at_once]
+            edits += _followed(runs.engine, runs, part, received, mlps=mlps, start=start)
     else:
-        edits = _frozen_through_hooks(runs, sources, received, mlps=mlps)
-    return Intervention(named, tuple(edits))
+        edits = [list(_frozen_through_hooks(runs, each, received, mlps=mlps)) for each in sources]
+    return [Intervention(name, tuple(made)) for name, made in zip(sets, edits, strict=True)]
 
 
 def _followed(
     engine: Engine,
     runs: Runs,
-    sources: Sequence[Edit],
+    sources: Sequence[Sequence[Edit]],
     receivers: Sequence[Target | None],
     *,
     mlps: Mlps,
-    where: Bool[Tensor, "batch pos"],
-) -> Iterator[Edit]:
-    """Edits of the receivers. Heads are frozen, so a position sees no other: only those that change are computed."""
+    start: int,
+) -> list[list[Edit]]:
+    """Edits of the receivers, set by set. Heads are frozen, so a position sees no other: only later ones are computed.
+
+    Sets are rows [set batch suffix d_model] and join the stack in the layer of their first sender.
+    """
     import torch
 
-    where = where.cumsum(dim=1) > 0
-    start = int(where.any(dim=0).nonzero()[0])
-    first = min(edit.layer for edit in sources)
+    clean = runs.clean
     last = max(engine.n_layers - 1 if target is None else target.layer for target in receivers)
+    first_layers = [min(edit.layer for edit in each) for each in sources]
+    made: list[list[Edit]] = [[] for _ in sources]
+    joined: list[int] = []
+
+    def receive(value: Tensor, target: Target) -> None:
+        for row, number in enumerate(joined):
+            made[number].append(_taken(runs, target, value[row], start))
+
     with torch.inference_mode():
-        stream = runs.clean.resid_at(first)[:, start:]
-        for layer in range(first, last + 1):
+        stream = clean.resid.new_empty(0, runs.frame.batch, runs.frame.pos - start, engine.d_model)
+        for layer in range(min(first_layers), last + 1):
+            new = [number for number, first in enumerate(first_layers) if first == layer]
+            stream = torch.cat((stream, clean.resid_at(layer)[:, start:].expand(len(new), -1, -1, -1)))
+            joined += new
+            here = [(row, sources[number]) for row, number in enumerate(joined)]
             block = engine.weights.blocks[layer]
             read = block.norm_attn(stream)
             for target in receivers:
                 if target is not None and target.layer == layer and target.site != "mlp_in":
-                    yield _taken(runs, target, projected(engine, target, read).unsqueeze(2), start)
-            stream = stream + _attention(engine, runs, sources, layer=layer, start=start)
+                    receive(projected(engine, target, read).unsqueeze(-2), target)
+            stream = stream + clean.kept("attn_out", layer)[:, start:]
+            for row, edits in here:
+                stream[row] += _attention_change(engine, runs, edits, layer=layer, start=start)
             for target in receivers:
                 if target is not None and target.layer == layer and target.site == "mlp_in":
-                    yield _taken(runs, target, stream, start)
+                    receive(stream, target)
             if block.mlp is not None and block.norm_mlp is not None:
-                written = runs.clean.kept("mlp_out", layer)[:, start:]
-                if mlps == "recomputed":
-                    written = block.mlp(block.norm_mlp(stream))
-                stream = stream + _as_sent(written, sources, layer=layer, site="mlp_out", start=start)
+                kept = clean.kept("mlp_out", layer)[:, start:]
+                written = block.mlp(block.norm_mlp(stream)) if mlps == "recomputed" else kept.repeat(len(here), 1, 1, 1)
+                for row, edits in here:
+                    written[row] = _as_sent(written[row], edits, layer=layer, site="mlp_out", start=start)
+                stream = stream + written
         if None in receivers:
-            yield _taken(runs, Target(last, "resid_post"), stream, start)
+            receive(stream, Target(last, "resid_post"))
+    return made
 
 
-def _attention(engine: Engine, runs: Runs, sources: Sequence[Edit], *, layer: int, start: int) -> Tensor:
-    """What a layer's heads write: as they were, but for the senders."""
+def _attention_change(engine: Engine, runs: Runs, sources: Sequence[Edit], *, layer: int, start: int) -> Tensor | float:
+    """What the senders among a layer's heads write beyond what they wrote."""
     import torch
 
-    written = runs.clean.kept("attn_out", layer)[:, start:]
+    change: Tensor | float = 0.0
     if any(edit.layer == layer and edit.site == "z" for edit in sources):
         old = runs.clean.kept("z", layer)[:, start:]
-        change = _as_sent(old, sources, layer=layer, site="z", start=start) - old
-        written = written + torch.einsum("bphd,hdm->bpm", change, engine.W_O(layer))
-    return _as_sent(written, sources, layer=layer, site="attn_out", start=start)
+        difference = _as_sent(old, sources, layer=layer, site="z", start=start) - old
+        change = torch.einsum("bphd,hdm->bpm", difference, engine.W_O(layer))
+    if any(edit.layer == layer and edit.site == "attn_out" for edit in sources):
+        old = runs.clean.kept("attn_out", layer)[:, start:]
+        change = _as_sent(old, sources, layer=layer, site="attn_out", start=start) - old
+    return change
 
 
 def _as_sent(activation: Tensor, sources: Sequence[Edit], *, layer: int, site: str, start: int) -> Tensor:

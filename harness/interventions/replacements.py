@@ -75,7 +75,10 @@ def mean(reference: Run, *, batch: int, groups: Sequence[Hashable] | None = None
 def resample(reference: Run, *, donors: Int[Tensor, " batch"]) -> Replacement:
     """The value of another prompt: row `donors[i]` of the reference pass stands in for prompt i."""
     n_reference = reference.tokens.shape[0]
-    if donors.ndim != 1 or not 0 <= int(donors.min()) <= int(donors.max()) < n_reference:
+    numbers = (
+        donors.ndim == 1 and donors.numel() and not donors.is_floating_point() and str(donors.dtype) != "torch.bool"
+    )
+    if not numbers or not 0 <= int(donors.min()) <= int(donors.max()) < n_reference:
         raise InterventionError(f"donors are row numbers of the {n_reference} reference prompts, one for each prompt.")
 
     @cache

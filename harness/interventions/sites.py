@@ -33,7 +33,8 @@ They carry the bridge's own names (`q` is `attn.hook_q`, before rotation). `k_by
 and values after each key-value head has been repeated for the query heads that share it. `mlp_post` are the neurons:
 what the MLP's output matrix reads, gate included. `mlp_in` is the residual stream as the MLP reads it, before its
 norm, and `resid_mid` the stream itself. The bridge's `hook_resid_mid` is the former (what is changed there does not
-reach the stream), so that its `get_act_patch_resid_mid` is our `mlp_in`.
+reach the stream), so that its `get_act_patch_resid_mid` is our `mlp_in`; without gradients it writes in place, into the
+stream itself, and is our `resid_mid`.
 """
 
 MLP_SITES = frozenset({"resid_mid", "mlp_in", "mlp_post", "mlp_out"})

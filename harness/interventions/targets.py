@@ -19,6 +19,7 @@ import re
 from dataclasses import dataclass
 
 from harness.errors import InterventionError
+from harness.interventions.sites import SITES, part_kind
 
 _PART = {"z": "z", "q": "q", "k": "k_by_head", "v": "v_by_head", "pattern": "pattern"}
 _WHOLE = {
@@ -38,6 +39,13 @@ class Target:
     layer: int
     site: str
     part: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.site not in SITES or (self.part is None) != (part_kind(self.site) is None):
+            raise InterventionError(
+                f"layer {self.layer}, site {self.site!r}, part {self.part!r} is no target: a head, key-value head or "
+                "neuron has a part, the stream and what a layer writes have none."
+            )
 
     @classmethod
     def parse(cls, written: str) -> Target:

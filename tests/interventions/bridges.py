@@ -1,4 +1,6 @@
-"""Tiny random bridges of every covered architecture, with norms and biases moved away from one and zero."""
+"""Tiny random bridges, with norms and biases moved away from one and zero: of every architecture that the fast engine
+covers, and of two that only the slow one does.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 KINDS = ("gpt2", "llama", "attention-only", "attention-only-ln", "native-mlp", "native-rotary-gated")
+SLOW_KINDS = ("gemma", "gpt-neox")
+"""What `Engine` refuses. Gemma's heads are wider than its share of the stream; GPT-NeoX's blocks are parallel."""
 N_CTX = 24
 
 
@@ -21,7 +25,7 @@ def tiny_bridge(
 ) -> TransformerBridge:
     """A bridge in compatibility mode, heads of 8 dimensions; grouped queries where the architecture has them."""
     sizes = {"n_layers": n_layers, "n_heads": n_heads, "d_head": 8, "d_model": 8 * n_heads, "act_fn": "gelu"}
-    if kind in ("gpt2", "llama"):
+    if kind in ("gpt2", "llama", *SLOW_KINDS):
         return hugging_face_bridge(kind, seed=seed, n_layers=n_layers, n_heads=n_heads, n_kv_heads=n_kv_heads)
     extra: dict[str, Any] = {
         "attention-only": {"attn_only": True, "normalization_type": None},
@@ -47,25 +51,35 @@ def native_bridge(*, seed: int, **config: Any) -> TransformerBridge:
 
 
 def hugging_face_bridge(kind: str, *, seed: int, n_layers: int, n_heads: int, n_kv_heads: int) -> TransformerBridge:
-    """A GPT-2 or Llama bridge, saved with a tokenizer and loaded back, in compatibility mode."""
+    """A GPT-2, Llama, Gemma or GPT-NeoX bridge, saved with a tokenizer and loaded back, in compatibility mode."""
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+    from transformers import (
+        GemmaConfig,
+        GemmaForCausalLM,
+        GPT2Config,
+        GPT2LMHeadModel,
+        GPTNeoXConfig,
+        GPTNeoXForCausalLM,
+        LlamaConfig,
+        LlamaForCausalLM,
+    )
 
     ids = {"vocab_size": len(VOCABULARY), "bos_token_id": 0, "eos_token_id": 1, "initializer_range": 0.2}
+    sizes = {
+        "hidden_size": 8 * n_heads, "intermediate_size": 40, "num_hidden_layers": n_layers,
+        "num_attention_heads": n_heads, "max_position_embeddings": N_CTX,
+    }  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if kind == "gpt2":
             config = GPT2Config(n_positions=N_CTX, n_embd=8 * n_heads, n_layer=n_layers, n_head=n_heads, **ids)
             return boot(GPT2LMHeadModel(config), seed=seed)
-        return boot(
-            LlamaForCausalLM(
-                LlamaConfig(
-                    max_position_embeddings=N_CTX, hidden_size=8 * n_heads, intermediate_size=40,
-                    num_hidden_layers=n_layers, num_attention_heads=n_heads, num_key_value_heads=n_kv_heads, **ids,
-                )
-            ),
-            seed=seed,
-        )  # fmt: skip
+        if kind == "gpt-neox":
+            return boot(GPTNeoXForCausalLM(GPTNeoXConfig(**sizes, **ids)), seed=seed)
+        sizes["num_key_value_heads"] = n_kv_heads
+        if kind == "gemma":
+            return boot(GemmaForCausalLM(GemmaConfig(head_dim=16, **sizes, **ids)), seed=seed)
+        return boot(LlamaForCausalLM(LlamaConfig(**sizes, **ids)), seed=seed)
 
 
 def boot(model: Any, *, seed: int = 0) -> TransformerBridge:
@@ -98,6 +112,18 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 def largest(difference: Tensor) -> float:
     """The largest absolute value."""
     return float(difference.abs().max())
+
+
+def state_of(bridge: TransformerBridge) -> tuple[bytes, ...]:
+    """The bits of all weights and logits, and the number of hooks on every module: what interventions leave alone."""
+    import torch
+
+    with torch.inference_mode():
+        tensors = [*bridge.original_model.state_dict().values(), bridge(some_tokens())]
+    kinds = ("fwd_hooks", "bwd_hooks", "_forward_hooks", "_forward_pre_hooks")
+    modules = {**dict(bridge.named_modules()), **bridge.hook_dict}
+    hooks = {name: [len(getattr(module, kind, ())) for kind in kinds] for name, module in modules.items()}
+    return (*(tensor.contiguous().numpy().tobytes() for tensor in tensors), repr(hooks).encode())
 
 
 def _processed(bridge: TransformerBridge, *, seed: int) -> TransformerBridge:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import InterventionError
-from harness.interventions import Edge, Engine, HookEngine, Runs, edge_patch, measure, path_patch
+from harness.interventions import Edge, Engine, HookEngine, Runs, edge_patch, measure, path_patch, path_patches
 from tests.interventions.bridges import some_tokens, tiny_bridge
 from tests.interventions.test_edges import difference
 
@@ -87,3 +87,15 @@ def test_a_path_that_leads_nowhere_is_refused(
     runs = the_runs(Engine.of(llama))
     with pytest.raises(InterventionError, match=message):
         path_patch(runs, senders, receivers=receivers, mlps="recomputed")
+
+
+def test_paths_of_many_senders_equal_those_of_each_alone(bridge: TransformerBridge) -> None:
+    runs = the_runs(Engine.of(bridge))
+    sets = {"other": ["0.2"], "one": ["0.1"], "two": ["0.0", "0.3"], "layer": ["0.attn"]}
+    together = path_patches(runs, sets, receivers=["1.2.q", "logits"], mlps="recomputed")
+    alone = [
+        path_patch(runs, senders, receivers=["1.2.q", "logits"], mlps="recomputed", name=name)
+        for name, senders in sets.items()
+    ]
+    first, second = (measure(runs, each, metric=difference()) for each in (together, alone))
+    assert abs(first.values - second.values).max() < 1e-6

@@ -1,0 +1,132 @@
+"""Interventions over prompts of different lengths: batch by batch, joined to one value per intervention and prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import InterventionError
+from harness.interventions import MEMORY_BUDGET, Engine, HookEngine, Intervention, Runs, measure
+from harness.interventions.sweeps import progress_bar
+from harness.values import UnitValues
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int
+    from torch import Tensor
+
+    from harness.metrics import Metric
+    from harness.models.model import Model
+
+
+class Prompts(Protocol):
+    """Prompts whose units lie in clusters; a corrupted set has the same rows, units and shapes."""
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """One id per prompt."""
+        ...
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """One cluster id per prompt."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of prompts."""
+        ...
+
+    def tensor(self) -> Int[Tensor, "batch pos"]:
+        """Right-padded tokens."""
+        ...
+
+    def rows(self, index: NDArray[np.int64]) -> Self:
+        """Some of the prompts, without padding that none of them needs."""
+        ...
+
+    def batches(self) -> Iterator[tuple[NDArray[np.int64], Self]]:
+        """(row numbers, those prompts), the same cut on every machine."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """The metric under interventions: `values` and `change_norm` [intervention, prompt], `clean` [prompt]."""
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+    clean: NDArray[np.float64]
+    change_norm: NDArray[np.float64]
+    units: tuple[str, ...]
+    clusters: tuple[str, ...]
+    path: str
+
+    def fall(self, names: Sequence[str] | None = None) -> UnitValues:
+        """By how much each intervention lowers the metric: clean minus changed, [intervention, prompt]."""
+        chosen = self.names if names is None else tuple(names)
+        rows = [self.names.index(name) for name in chosen]
+        return UnitValues(self.clean - self.values[rows], chosen, self.units, self.clusters)
+
+
+def effects_over(
+    model: Model,
+    prompts: Prompts,
+    *,
+    corrupted: Prompts | None = None,
+    make: Callable[..., list[Intervention]],
+    metric: Callable[..., Metric],
+    keep: Collection[str] = ("z",),
+    memory_budget: int = MEMORY_BUDGET,
+) -> Effects:
+    """The metric of every prompt under the interventions that `make` names alike for every batch.
+
+    Args:
+        model: the model; where the fast engine does not cover it, the slow one is used and `path` says so.
+        prompts: the clean prompts.
+        corrupted: their counterparts, row by row.
+        make: (runs, prompts of the batch) -> interventions.
+        metric: (prompts of the batch) -> metric.
+        keep: sites that interventions read.
+        memory_budget: bytes.
+
+    Raises:
+        InterventionError: the corrupted prompts are other units, or batches differ in their interventions.
+    """
+    if corrupted is not None and corrupted.units != prompts.units:
+        raise InterventionError("the corrupted prompts are not the counterparts of the clean ones, row by row.")
+    engine = engine_of(model)
+    names: tuple[str, ...] = ()
+    values = norms = np.zeros((0, 0))
+    clean = np.zeros(len(prompts))
+    for index, batch in progress_bar(list(prompts.batches())):
+        other = None if corrupted is None else corrupted.rows(index)
+        runs = Runs.of(engine, batch.tensor(), corrupted=None if other is None else other.tensor(), keep=keep)
+        found = measure(runs, make(runs, batch), metric=metric(batch), memory_budget=memory_budget)
+        if not names:
+            names = found.names
+            values, norms = np.zeros((len(names), len(prompts))), np.zeros((len(names), len(prompts)))
+        if found.names != names:
+            raise InterventionError("make must name the same interventions for every batch.")
+        values[:, index], norms[:, index], clean[index] = found.values, found.change_norm, found.clean
+    path = "slow" if isinstance(engine, HookEngine) else "fast"
+    return Effects(names, values, clean, norms, prompts.units, prompts.templates, path)
+
+
+def engine_of(model: Model) -> Engine | HookEngine:
+    """The fast engine, or the slow one where the architecture is not covered."""
+    try:
+        return Engine.of(model)
+    except InterventionError:
+        return HookEngine.of(model)
+
+
+def mask(at: NDArray[np.int64], runs: Runs) -> Bool[Tensor, "batch pos"]:
+    """True at one position of each prompt."""
+    import torch
+
+    found = torch.zeros_like(runs.clean.tokens, dtype=torch.bool)
+    found[torch.arange(len(at)), torch.from_numpy(np.ascontiguousarray(at))] = True
+    return found
