@@ -127,7 +127,7 @@ def cases(model: Any, *, n_sets: int = 200, prompts: int = 16) -> list[Case]:
                 partial(ablate_loop, model, runs, metric, sets, where),
                 at_least,
                 5,
-            )  # fmt: skip
+            )
         )
     return found
 

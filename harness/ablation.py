@@ -147,7 +147,9 @@ class _Plan:
         changes: list[dict[str, NDArray[np.float64]]] = []
         for edits, dose in self._edits(members):
             keep = {name: [n for n in layers if n >= first] for name, layers in self.keep.items()}
-            run = self.engine.resume(self.intact, layer=first, edits=edits, keep=keep, stop_at_layer=self.stop)
+            run = self.engine.resume(
+                self.intact, layer=first, edits=edits, keep=keep, stop_at_layer=self.stop, doses=False
+            )
             after = measure(self.engine, self._with_earlier_layers(run, first), self.index)
             changes.append({**{name: after[name] - before[name] for name in before}, "dose": dose})
         return {name: np.mean([change[name] for change in changes], axis=0) for name in changes[0]}

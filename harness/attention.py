@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InterventionError, StatisticsError
-from harness.interventions import Engine
+from harness.interventions import engine_of
 from harness.sequences import Positions, Sequences
 from harness.values import UnitValues
 
@@ -30,7 +30,7 @@ def attention_scores(
         pairs: which (row, query, key) triples count; every sequence has at least one.
         layers: which layers to measure (default: all); later layers are not computed.
     """
-    engine = Engine.of(model)
+    engine = engine_of(model)
     chosen = list(range(engine.n_layers)) if layers is None else sorted(set(layers))
     if not chosen:
         raise InterventionError("there are no layers whose attention is to be measured")

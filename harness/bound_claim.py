@@ -25,6 +25,7 @@ class Options:
     device: str = "cpu"
     dtype: str = "float32"
     weights: Mapping[str, Path] = field(default_factory=dict)
+    memory_budget_mib: int | None = None
     ignore_preconditions: bool = False
 
     @property
@@ -62,6 +63,7 @@ class BoundClaim:
         parts += [f"--weights {quoted(self.model_id)}=FILE"] if reads_file else []
         parts += [f"--device {options.device}"] if options.device != "cpu" else []
         parts += [f"--dtype {options.dtype}"] if options.dtype != "float32" else []
+        parts += [f"--memory-budget {options.memory_budget_mib}"] if options.memory_budget_mib else []
         return " ".join(parts)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InterventionError
-from harness.interventions import MEMORY_BUDGET, Engine, HookEngine, Intervention, Runs, measure
+from harness.interventions import HookEngine, Intervention, Runs, engine_of, measure
 from harness.interventions.sweeps import progress_bar
 from harness.values import UnitValues
 
@@ -79,7 +79,7 @@ def effects_over(
     make: Callable[..., list[Intervention]],
     metric: Callable[..., Metric],
     keep: Collection[str] = ("z",),
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int | None = None,
 ) -> Effects:
     """The metric of every prompt under the interventions that `make` names alike for every batch.
 
@@ -90,7 +90,7 @@ def effects_over(
         make: (runs, prompts of the batch) -> interventions.
         metric: (prompts of the batch) -> metric.
         keep: sites that interventions read.
-        memory_budget: bytes.
+        memory_budget: bytes; what was declared, by default.
 
     Raises:
         InterventionError: the corrupted prompts are other units, or batches differ in their interventions.
@@ -113,14 +113,6 @@ def effects_over(
         values[:, index], norms[:, index], clean[index] = found.values, found.change_norm, found.clean
     path = "slow" if isinstance(engine, HookEngine) else "fast"
     return Effects(names, values, clean, norms, prompts.units, prompts.templates, path)
-
-
-def engine_of(model: Model) -> Engine | HookEngine:
-    """The fast engine, or the slow one where the architecture is not covered."""
-    try:
-        return Engine.of(model)
-    except InterventionError:
-        return HookEngine.of(model)
 
 
 def mask(at: NDArray[np.int64], runs: Runs) -> Bool[Tensor, "batch pos"]:

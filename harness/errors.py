@@ -34,6 +34,10 @@ class InterventionError(MechclaimsError):
     """An intervention names a hook, component or position that the model does not have."""
 
 
+class NotCovered(InterventionError):  # noqa: N818 - states the fact: another path may serve
+    """The fast engine does not compute this architecture; the model's own hooks (`HookEngine`) may."""
+
+
 class StatisticsError(MechclaimsError):
     """A statistic was given values on which it is not defined."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import StatisticsError
-from harness.interventions import Engine, Run
+from harness.interventions import Engine, HookEngine, Run, engine_of
 from harness.sequences import Positions, Sequences
 from harness.values import UnitValues
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def losses(model: Model, sequences: Sequences, *, at: Positions) -> UnitValues:
     """Mean loss in nats of the tokens that follow the given positions: one row, `model`."""
-    engine = Engine.of(model)
+    engine = engine_of(model)
     values = np.zeros((1, len(sequences)))
     for index, batch in sequences.batches():
         values[0, index] = row_losses(engine, engine.run(batch.tensor()), {"at": at.for_rows(index)}, count=len(index))[
@@ -28,7 +28,9 @@ def losses(model: Model, sequences: Sequences, *, at: Positions) -> UnitValues:
     return UnitValues(values, ("model",), sequences.units, sequences.units)
 
 
-def row_losses(engine: Engine, run: Run, at: Mapping[str, Positions], *, count: int) -> dict[str, NDArray[np.float64]]:
+def row_losses(
+    engine: Engine | HookEngine, run: Run, at: Mapping[str, Positions], *, count: int
+) -> dict[str, NDArray[np.float64]]:
     """For each named set of positions the mean loss per row in nats; logits are read only where one is named."""
     import torch
 

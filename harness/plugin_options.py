@@ -42,6 +42,12 @@ def add_options(parser: pytest.Parser) -> None:
     add(
         "--weights", action="append", default=[], metavar="ID=FILE", help="safetensors file for claims on weights alone"
     )
+    add(
+        "--memory-budget",
+        type=int,
+        metavar="MIB",
+        help="memory that interventions may take beyond the loaded model (default: 1024 MiB); moves values by rounding",
+    )
     add("--evidence-dir", metavar="DIR", help="where run folders go (default: reports)")
 
 
@@ -70,6 +76,7 @@ def options_of(config: pytest.Config, *, data_seed: int) -> Options:
         device=config.getoption("--device"),
         dtype=config.getoption("--dtype"),
         weights=_weights(config),
+        memory_budget_mib=config.getoption("--memory-budget"),
     )
 
 
@@ -89,6 +96,9 @@ def check_options(config: pytest.Config) -> None:
     negative = [seed for seed in data_seeds(config) if seed < 0]
     if negative:
         raise pytest.UsageError(f"--data-seed is {negative[0]}; seeds are whole numbers from 0 on")
+    budget = config.getoption("--memory-budget")
+    if budget is not None and budget < 1:
+        raise pytest.UsageError(f"--memory-budget is {budget} MiB; give 1 or more")
     n_units = config.getoption("--n-units")
     if n_units is not None and n_units < 2:
         raise pytest.UsageError(f"--n-units is {n_units}; an interval needs at least 2 units, a verdict at least 12")
@@ -96,7 +106,17 @@ def check_options(config: pytest.Config) -> None:
 
 def given_options(config: pytest.Config) -> dict[str, object]:
     """The options by name, for the provenance of the run."""
-    names = ("--model", "--data-seed", "--subjects", "--n-units", "--profile", "--device", "--dtype", "--require")
+    names: tuple[str, ...] = (
+        "--model",
+        "--data-seed",
+        "--subjects",
+        "--n-units",
+        "--profile",
+        "--device",
+        "--dtype",
+        "--require",
+    )
+    names += ("--memory-budget",) if config.getoption("--memory-budget") else ()
     return {name.removeprefix("--"): config.getoption(name) for name in names}
 
 

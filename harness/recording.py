@@ -36,6 +36,7 @@ def record_of(prepared: Prepared) -> Record:
         options={
             "profile": options.profile, "n_units": prepared.evidence.n_units, "dtype": options.dtype,
             "device": options.device,
+            **({"memory_budget_mib": options.memory_budget_mib} if options.memory_budget_mib else {}),
         },
         command=bound.command(),
         expectation=None if expectation is None else asdict(expectation),

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from harness.bound_claim import BoundClaim, Options, applies
 from harness.claim import Evidence, declared
 from harness.declaration import Claim
-from harness.errors import DeclarationError, SubjectNotFound
+from harness.errors import DeclarationError, NotCovered, SubjectNotFound
 from harness.evidence import Record
+from harness.interventions import slow_path_note
 from harness.mechanism import import_file, open_mechanism
 from harness.recording import record_of
 from harness.seeding import Streams
@@ -124,7 +125,7 @@ def prepare(
     if subject is None:
         try:
             subject = _subject(bound, target, loaded, announce)
-        except SubjectNotFound as error:
+        except (SubjectNotFound, NotCovered) as error:
             missing = str(error)
     options = bound.options
     units = bound.claim.units
@@ -137,6 +138,8 @@ def prepare(
         assay_shown=_assay_shown(bound),
         announce=announce,
     )
+    if not bound.needs_weights_only and (slow := slow_path_note(target)):
+        evidence.note(slow)
     if missing is not None:
         evidence.invalid(missing)
     return Prepared(bound, target, subject, evidence)
@@ -192,10 +195,10 @@ def measure(bound: BoundClaim, *, loaded: Loaded, **replaced: Any) -> Record:
 
 @contextmanager
 def asking(evidence: Evidence) -> Iterator[None]:
-    """A body that runs into a class of heads which discovery did not find ends its claim as `invalid`."""
+    """A body that lacks a class of heads, or the fast engine, on this model ends its claim as `invalid`."""
     try:
         yield
-    except SubjectNotFound as error:
+    except (SubjectNotFound, NotCovered) as error:
         evidence.invalid(str(error))
 
 
@@ -211,10 +214,13 @@ def measuring(bound: BoundClaim) -> Iterator[None]:
         return
     import torch
 
+    from harness.interventions import budget_of
+
+    budget = bound.options.memory_budget_mib
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(mode=True)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), budget_of(None if budget is None else budget * 2**20):
             yield
     finally:
         torch.use_deterministic_algorithms(before)

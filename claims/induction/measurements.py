@@ -72,14 +72,40 @@ def copy_damage(
     what: str = "",
 ) -> CopyDamage:
     """Rise of the loss on both copies when each set of heads is ablated: [set, sequence]."""
-    second, first = sequences.second_copy(), sequences.first_copy()
-
-    def measure(engine: Engine, run: Run, index: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        at = {"second": second.for_rows(index), "first": first.for_rows(index)}
-        return row_losses(engine, run, at, count=len(index))
-
-    found = damage(model, sequences, sets=sets, ablation=ablation, measure=measure, track=_tracker(evidence, what))
+    at = {"second": sequences.second_copy(), "first": sequences.first_copy()}
+    found = _loss_damage(model, sequences, at, sets=sets, ablation=ablation, evidence=evidence, what=what)
     return CopyDamage(found["second"], found["first"], found["dose"])
+
+
+def second_copy_damage(
+    model: Model,
+    sequences: RepeatedTokens,
+    *,
+    sets: HeadSets,
+    ablation: Ablation,
+    evidence: Evidence | None = None,
+    what: str = "",
+) -> UnitValues:
+    """Rise of the loss on the second copy alone: half the logits of `copy_damage`, a third of whose time they take."""
+    at = {"second": sequences.second_copy()}
+    return _loss_damage(model, sequences, at, sets=sets, ablation=ablation, evidence=evidence, what=what)["second"]
+
+
+def _loss_damage(
+    model: Model,
+    sequences: RepeatedTokens,
+    at: dict[str, Positions],
+    *,
+    sets: HeadSets,
+    ablation: Ablation,
+    evidence: Evidence | None,
+    what: str,
+) -> dict[str, UnitValues]:
+    def measure(engine: Engine, run: Run, index: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        here = {name: positions.for_rows(index) for name, positions in at.items()}
+        return row_losses(engine, run, here, count=len(index))
+
+    return damage(model, sequences, sets=sets, ablation=ablation, measure=measure, track=_tracker(evidence, what))
 
 
 def attention_damage(
@@ -253,7 +279,7 @@ def _with_swapped_value(engine: Engine, intact: Run, donor: Run, at: Positions, 
     keys = at.require_keys()
     v[at.rows, keys] = donor.v[layer][at.rows, keys, kv_head]
     frozen = [Replace(number, "pattern", intact.pattern[number]) for number in range(layer, engine.n_layers)]
-    return engine.resume(intact, layer=layer, edits=[Replace.v(layer, v, head=head), *frozen])
+    return engine.resume(intact, layer=layer, edits=[Replace.v(layer, v, head=head), *frozen], doses=False)
 
 
 def _logits_of(engine: Engine, run: Run, swap: Swap) -> NDArray[np.float64]:
@@ -265,10 +291,12 @@ def _logits_of(engine: Engine, run: Run, swap: Swap) -> NDArray[np.float64]:
     sizes = np.bincount(at.rows, minlength=count)
     within = np.concatenate([np.arange(size) for size in sizes])
     positions = np.zeros((count, sizes.max()), dtype=np.int64)
+    tokens = np.zeros((count, sizes.max(), 3), dtype=np.int64)
     positions[at.rows, within] = at.queries
-    logits = engine.logits_at(run, torch.from_numpy(positions))
-    picked = [logits[at.rows, within, tokens].double().cpu().numpy() for tokens in (swap.old, swap.new, swap.other)]
-    return np.stack(picked)
+    tokens[at.rows, within] = np.stack([swap.old, swap.new, swap.other], axis=-1)
+    logits = engine.logits_of(run, torch.from_numpy(positions), torch.from_numpy(tokens))
+    picked: NDArray[np.float64] = logits[at.rows, within].double().cpu().numpy().T
+    return picked
 
 
 def _tracker(evidence: Evidence | None, what: str) -> Callable[[Iterable[Item]], Iterable[Item]]:

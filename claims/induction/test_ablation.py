@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from claims.induction.measurements import chosen, copy_damage, describe, donors_of, second_copy_loss, weaker
+from claims.induction.measurements import (
+    chosen,
+    copy_damage,
+    describe,
+    donors_of,
+    second_copy_damage,
+    second_copy_loss,
+    weaker,
+)
 from fixtures.prompts.repeated import SHORT, repeated_random_tokens
 from harness.ablation import Ablation
 from harness.claim import Control, Cost, Margin, Metric, Units, claim
@@ -81,7 +89,7 @@ def test_ablating_the_induction_heads_together_costs_the_second_copy(model, subj
     if len(subject.heads) > 1:
         rest = {head: tuple(other for other in subject.heads if other != head) for head in subject.heads}
         together = Ablation("resample", donors[:1])
-        costs = copy_damage(model, sequences, sets={"joint": subject.heads} | rest, ablation=together).second
+        costs = second_copy_damage(model, sequences, sets={"joint": subject.heads} | rest, ablation=together)
         for head in subject.heads:
             evidence.share(head, values=costs.of(["joint"]).minus(costs.of([head])))
     show_dose(model, evidence, sequences, donors, heads=subject.heads)
@@ -98,32 +106,35 @@ def measure_ablation(model, evidence, rng, *, sets, others, matched):
     gain = second_copy_loss(model, fresh).minus(second_copy_loss(model, sequences))
     evidence.precondition("gain on the second copy, nats per token", value=float(gain.mean()[0]), at_least=1.0)
 
-    def ablated(prompts, heads, kind, count=None):
+    def ablated(prompts, heads, kind, count=None, *, of=copy_damage):
         ablation = Ablation(kind, donors[:count], segment=segment, rng=rng.for_("dose"))
-        return copy_damage(model, prompts, sets=heads, ablation=ablation, evidence=evidence, what=kind)
+        return of(model, prompts, sets=heads, ablation=ablation, evidence=evidence, what=kind)
 
     resampled, mean = ablated(sequences, sets, "resample"), ablated(sequences, sets, "mean")
     by_resampling = weaker(resampled.second, mean.second)
     treated = chosen(resampled.second, mean.second, by_first=by_resampling)
     unrepeated = chosen(
-        ablated(fresh, sets, "resample", 1).second, ablated(fresh, sets, "mean").second, by_first=by_resampling
+        ablated(fresh, sets, "resample", 1, of=second_copy_damage),
+        ablated(fresh, sets, "mean", of=second_copy_damage),
+        by_first=by_resampling,
     )
     few = sequences.first(POPULATION_UNITS)
     first_few = [donor.first(POPULATION_UNITS) for donor in donors[:1]]
-    population = copy_damage(
+    population = second_copy_damage(
         model, few, sets=others, ablation=Ablation("resample", first_few), evidence=evidence, what="other heads"
     )
     found_on = repeated_random_tokens(model, n=12, rng=rng.for_("discovery"), lengths=SHORT)
     its_donors = donors_of(model, found_on, rng, count=1)
-    discovery = copy_damage(
+    discovery = second_copy_damage(
         model, found_on, sets=others, ablation=Ablation("resample", its_donors), evidence=evidence, what="discovery"
     )
 
     evidence.treated(treated)
     evidence.component_control(
-        "other heads", population.second, discovery=discovery.second, matched=matched, treated=resampled.second
+        "other heads", population, discovery=discovery, matched=matched, treated=resampled.second
     )
-    evidence.control("same dose, random direction", ablated(sequences, sets, "same-dose", 1).second)
+    dosed = ablated(sequences, sets, "same-dose", 1, of=second_copy_damage)
+    evidence.control("same dose, random direction", dosed)
     evidence.control("fresh second half", unrepeated)
     larger = [not smaller for smaller in weaker(resampled.first, mean.first)]
     evidence.margin("cost on the first copy", chosen(resampled.first, mean.first, by_first=larger))
@@ -147,7 +158,7 @@ def measure_ablation(model, evidence, rng, *, sets, others, matched):
         caption="Resampled; mean over sequences.",
         unit="nats per token",
         labels=[*sets, "mean of others"],
-        values=[*resampled.second.mean(), population.second.mean().mean()],
+        values=[*resampled.second.mean(), population.mean().mean()],
         threshold=evidence.claim.sesoi,
     )
     evidence.note(left_out(evidence.subject))
@@ -160,9 +171,9 @@ def show_dose(model, evidence, sequences, donors, *, heads):
     """Record the effect at a quarter, half, three quarters and the whole of the intervention."""
     scales, few = (0.25, 0.5, 0.75, 1.0), sequences.first(12)
     points = [
-        copy_damage(
+        second_copy_damage(
             model, few, sets={"joint": heads}, ablation=Ablation("resample", [donors[0].first(12)], scale=scale)
-        ).second
+        )
         for scale in scales
     ]
     evidence.picture(

@@ -5,7 +5,8 @@ The logit difference is IO minus S at the last token. Effects are falls of it: c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,27 +15,21 @@ from fixtures.prompts.ioi import IoiPrompts, Split, ioi_prompts
 from harness.attention import attention_scores
 from harness.effects import Effects, effects_over, mask
 from harness.interventions import (
-    Add,
     Edge,
-    Engine,
     Intervention,
-    Replace,
     Runs,
     edge_patch,
-    head_change,
     patch,
     path_patches,
-    residual_covariance_factor,
-    same_dose_vector,
 )
 from harness.metrics import LogitDifference
-from harness.subjects import parse_head
 from harness.values import UnitValues
 
 if TYPE_CHECKING:
     from harness.claim import Evidence
     from harness.models.model import Model
     from harness.seeding import Streams
+    from harness.subjects import Subject
 
 
 def draw(model: Model, streams: Streams, *, split: Split, n: int) -> IoiPrompts:
@@ -58,13 +53,48 @@ def logit_difference(prompts: IoiPrompts) -> LogitDifference:
     """IO minus S at the last token of each prompt."""
     import torch
 
-    return LogitDifference(*(torch.from_numpy(each) for each in (prompts.io, prompts.s, prompts.positions.end)))
+    io, s, end = (torch.from_numpy(each) for each in (prompts.io, prompts.s, prompts.positions.end))
+    return LogitDifference(io, s, end)
 
 
 def behaviour(model: Model, prompts: IoiPrompts) -> UnitValues:
     """The logit difference of the whole model: one row, `model`."""
     found = effects_over(model, prompts, make=lambda runs, batch: [Intervention("model", ())], metric=logit_difference)
     return UnitValues(found.values, found.names, found.units, found.clusters)
+
+
+def relabelled(values: UnitValues, prompts: IoiPrompts, streams: Streams) -> UnitValues:
+    """The same values where IO and S are exchanged in half of each template's prompts: differences turn their sign."""
+    shuffled = prompts.corrupted("shuffled roles", streams.for_("roles"))
+    sign = np.where(shuffled.io == prompts.io, 1.0, -1.0)
+    return by_template(replace(values, values=values.values * sign), prompts)
+
+
+def by_order(evidence: Evidence, values: UnitValues, prompts: IoiPrompts) -> None:
+    """Record the values by order of the names: pooled means hide opposite errors."""
+    orders = np.array(prompts.orders)
+    rows = [
+        [order, int((orders == order).sum()), float(here.mean()), float((here > 0).mean())]
+        for order in ("ABBA", "BABA")
+        for here in [values.values[0, orders == order]]
+    ]
+    evidence.table("By order of the names", columns=["order", "prompts", "mean, logits", "share above 0"], rows=rows)
+
+
+def readers(subject: Subject) -> list[str]:
+    """Queries of the heads that write: name movers and S-suppressors of this model."""
+    writers = [head for name in ("name-mover", "s-suppressor") for head in subject.classes.get(name, ())]
+    return [f"{head}.q" for head in writers]
+
+
+def show_heads(evidence: Evidence, name: str, values: UnitValues, model: Model, *, unit: str) -> None:
+    """Record a map of a score over all heads, the subject's marked."""
+    assert evidence.subject is not None, "these claims have subjects"
+    scores = values.mean().reshape(model.n_layers, model.n_heads)
+    marked = evidence.subject.heads
+    evidence.picture(
+        "head_map", name, caption="Mean over prompts; subjects are marked.", unit=unit, values=scores, marked=marked
+    )
 
 
 def by_template(values: UnitValues, prompts: IoiPrompts) -> UnitValues:
@@ -95,36 +125,14 @@ def direct_effects(model: Model, prompts: IoiPrompts, heads: Sequence[str], *, o
     return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)
 
 
-def total_effects(model: Model, prompts: IoiPrompts, sets: dict[str, Sequence[str]], *, other: IoiPrompts) -> Effects:
+def total_effects(
+    model: Model, prompts: IoiPrompts, sets: Mapping[str, Sequence[str]], *, other: IoiPrompts
+) -> Effects:
     """The heads of each set take their values of `other` at the last token; everything after is recomputed."""
 
     def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
         end = mask(batch.positions.end, runs)
         return [patch(runs, heads, positions=end, name=name) for name, heads in sets.items()]
-
-    return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)
-
-
-def same_dose_effects(
-    model: Model, prompts: IoiPrompts, heads: Sequence[str], *, other: IoiPrompts, streams: Streams
-) -> Effects:
-    """As `total_effects` of single heads, but a random vector of the same length is added instead."""
-    rng = streams.for_("dose")
-
-    def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
-        import torch
-
-        assert isinstance(runs.engine, Engine), "the same dose is drawn with the fast engine's weights"
-        end, real = mask(batch.positions.end, runs), torch.from_numpy(batch.real_positions())
-        made = []
-        for layer, head in map(parse_head, heads):
-            value = runs.source().z_of(layer, head)
-            change = head_change(runs.engine, runs.clean, Replace.z(layer, head, value, positions=end))
-            factor = residual_covariance_factor(runs.clean.resid_at(layer)[real])
-            made.append(
-                Intervention(f"{layer}.{head}", (Add(layer, same_dose_vector(change, factor=factor, generator=rng)),))
-            )
-        return made
 
     return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.interventions import MEMORY_BUDGET, Replacement, Runs, ablate, keep_only, measure
+from harness.interventions import Replacement, Runs, ablate, keep_only, measure
 from harness.interventions.intervention import Intervention
 from harness.interventions.sweeps import progress_bar
 
@@ -29,7 +29,7 @@ class KnockOutScores:
         units: one id per prompt.
         clusters: one cluster id per prompt.
         by: what a knocked-out component is replaced by.
-        memory_budget: bytes.
+        memory_budget: bytes; what was declared, by default.
     """
 
     runs: Runs
@@ -38,7 +38,7 @@ class KnockOutScores:
     units: Sequence[str]
     clusters: Sequence[str]
     by: Replacement
-    memory_budget: int = MEMORY_BUDGET
+    memory_budget: int | None = None
 
     def without(self, sets: Sequence[Sequence[str]]) -> NDArray[np.float64]:
         """Scores of the whole model with each set knocked out, [set, unit]."""

@@ -5,11 +5,12 @@ Importing this package does not import torch. `README.md` beside this file shows
 
 from __future__ import annotations
 
+from harness.interventions.budget import MEMORY_BUDGET, budget_of, memory_budget
 from harness.interventions.dose import head_change, residual_covariance_factor, same_dose_vector
 from harness.interventions.edges import Edge, all_edges, edge_patch
 from harness.interventions.edits import Add, Edit, Replace
 from harness.interventions.engine import Engine
-from harness.interventions.hooks import HookEngine
+from harness.interventions.hooks import HookEngine, engine_of, slow_path_note
 from harness.interventions.intervention import (
     Intervention,
     ablate,
@@ -19,7 +20,7 @@ from harness.interventions.intervention import (
     steer,
     together,
 )
-from harness.interventions.measure import MEMORY_BUDGET, Measured, measure
+from harness.interventions.measure import Measured, measure
 from harness.interventions.paths import path_patch, path_patches
 from harness.interventions.replacements import Replacement, corrupted, mean, resample, zero
 from harness.interventions.run import Keep, Run
@@ -47,19 +48,23 @@ __all__ = [
     "Target",
     "ablate",
     "all_edges",
+    "budget_of",
     "corrupted",
     "edge_patch",
+    "engine_of",
     "freeze_patterns",
     "head_change",
     "keep_only",
     "mean",
     "measure",
+    "memory_budget",
     "patch",
     "path_patch",
     "path_patches",
     "resample",
     "residual_covariance_factor",
     "same_dose_vector",
+    "slow_path_note",
     "steer",
     "sweep",
     "together",

@@ -13,7 +13,7 @@ from harness.errors import InterventionError
 from harness.interventions.edits import Edit, check_edits
 from harness.interventions.forward import ForwardPass, Member
 from harness.interventions.reading import read_weights
-from harness.interventions.readout import log_probs, require_positions
+from harness.interventions.readout import StreamReadout, log_probs, require_positions
 from harness.interventions.run import KEEPABLE, Keep, Run, layers_to_keep, require_tokens
 from harness.interventions.sites import MLP_SITES, Frame
 from harness.interventions.weights import Weights
@@ -50,8 +50,12 @@ class Engine:
         edits: Sequence[Edit] = (),
         keep: Keep = (),
         stop_at_layer: int | None = None,
+        doses: bool = True,
     ) -> Run:
-        """The pass over a batch of tokens; `stop_at_layer=l` computes the layers before l only."""
+        """The pass over a batch of tokens; `stop_at_layer=l` computes the layers before l only.
+
+        Without `doses` the length of what the edits write is not computed and `change_norm` stays empty.
+        """
         import torch
 
         require_tokens(tokens, n_ctx=self.n_ctx, d_vocab=self.weights.embed.shape[0])
@@ -61,10 +65,17 @@ class Engine:
             if self.weights.pos_embed is not None:
                 resid = resid + self.weights.pos_embed[: tokens.shape[1]]
         start = Run(tokens=tokens, resid=resid, next_layer=0)
-        return self.resume(start, layer=0, edits=edits, keep=keep, stop_at_layer=stop_at_layer)
+        return self.resume(start, layer=0, edits=edits, keep=keep, stop_at_layer=stop_at_layer, doses=doses)
 
     def resume(
-        self, run: Run, *, layer: int, edits: Sequence[Edit] = (), keep: Keep = (), stop_at_layer: int | None = None
+        self,
+        run: Run,
+        *,
+        layer: int,
+        edits: Sequence[Edit] = (),
+        keep: Keep = (),
+        stop_at_layer: int | None = None,
+        doses: bool = True,
     ) -> Run:
         """The same pass from `layer` on, with edits in the layers from there; nothing before it is computed or kept."""
         import torch
@@ -79,7 +90,9 @@ class Engine:
         if not self.d_mlp and (missing := sorted(MLP_SITES & set(keep_layers))):
             raise InterventionError(f"the model is attention-only, it has no {', '.join(missing)} to keep.")
         resid = run.resid_at(layer)
-        forward = ForwardPass(self.weights, members=[Member(slice(0, len(resid)), edits)], keep=keep_layers)
+        forward = ForwardPass(
+            self.weights, members=[Member(slice(0, len(resid)), edits)], keep=keep_layers, doses=doses
+        )
         with torch.inference_mode():
             for index in range(layer, stop):
                 resid = forward.block(resid, index)
@@ -109,6 +122,18 @@ class Engine:
     def logits_at(self, run: Run, positions: Int[Tensor, "batch n"]) -> Float[Tensor, "batch n d_vocab"]:
         """Logits at chosen positions of each prompt."""
         return self._unembed(self._resid_rows(run, positions))
+
+    def logits_of(
+        self, run: Run, positions: Int[Tensor, "batch n"], tokens: Int[Tensor, "batch n k"]
+    ) -> Float[Tensor, "batch n k"]:
+        """Logits of some tokens at chosen positions; nothing else is unembedded."""
+        import torch
+
+        require_positions(positions, batch=run.tokens.shape[0], pos=run.tokens.shape[1])
+        resid = self._require_finished(run).resid
+        read = StreamReadout(self.weights, resid.unsqueeze(0), clean=resid, start=0, prompts=slice(None))
+        with torch.inference_mode():
+            return read.logits_of(positions, tokens)[0]
 
     def log_probs_of_next(self, run: Run) -> Float[Tensor, "batch pos-1"]:
         """Log-probability in nats of each token from the second on, given those before it."""

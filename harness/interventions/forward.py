@@ -53,13 +53,16 @@ class ForwardPass:
         members: Sequence[Member],
         keep: Mapping[str, frozenset[int]] | None = None,
         past: Past | None = None,
+        doses: bool = True,
     ) -> None:
+        """A pass in which members make their edits; without `doses`, `changes` stays empty and some work is saved."""
         self.kept: dict[str, dict[int, Tensor]] = {name: {} for name in SITES}
         self.changes: dict[int, list[tuple[slice, Tensor]]] = {}
         """By layer: rows, and the vectors [row pos d_model] that their edits wrote into the residual stream."""
         self._weights = weights
         self._keep = keep or {}
         self._past = past or Past()
+        self._doses = doses
         self._seen: dict[tuple[str, int], Tensor] = {}
         self._needed: set[tuple[str, int]] = set()
         self._edits: dict[tuple[int, str], list[tuple[slice, Edit]]] = {}
@@ -96,7 +99,7 @@ class ForwardPass:
                     f"{name_of(edit)} returned {tuple(edited.shape)} for {site!r} of layer {layer}, "
                     f"which is {tuple(old.shape)} [{' '.join(SITES[site])}]."
                 )
-            if written is not None:
+            if written is not None and self._doses:
                 self._note(layer, rows, written(old, edited))
             if old.shape[0] == value.shape[0]:
                 value = edited
@@ -137,7 +140,7 @@ class ForwardPass:
         q = block.q(normed).view(batch, pos, weights.n_heads, weights.d_head)
         k = block.k(normed).view(batch, pos, weights.n_kv_heads, weights.d_head)
         v = block.v(normed).view(batch, pos, weights.n_kv_heads, weights.d_head)
-        early = self._rows_with_edits_before_z(layer)
+        early = self._rows_with_edits_before_z(layer) if self._doses else []
         unedited = [self._mix(q[rows], k[rows], v[rows], layer=layer, touch=_untouched) for rows in early]
         z = self._mix(q, k, v, layer=layer, touch=lambda site, value: self._touch(site, value, layer=layer))
         for rows, old in zip(early, unedited, strict=True):

@@ -8,10 +8,13 @@ it. Sites that only the fast engine has (`k_by_head`, `v_by_head`) are refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import InterventionError
+from harness.errors import InterventionError, NotCovered
 from harness.interventions.edits import Edit, check_edits
+from harness.interventions.engine import Engine
+from harness.interventions.readout import LogitReadout, require_positions
 from harness.interventions.run import KEEPABLE, Keep, Run, layers_to_keep, require_tokens
 from harness.interventions.sites import SITES, Frame, name_of
 
@@ -31,6 +34,13 @@ What is changed at its `hook_resid_mid` reaches the MLP only; an edit of `resid_
 
 # What is changed inside attention or the MLP reaches the residual stream through one output.
 _INSIDE = {"attn_out": ("q", "k", "v", "pattern", "z"), "mlp_out": ("mlp_in", "mlp_post")}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HookRun(Run):
+    """A pass with the logits that the model itself computed."""
+
+    model_logits: Float[Tensor, "batch pos d_vocab"]
 
 
 class HookEngine:
@@ -59,9 +69,33 @@ class HookEngine:
             raise InterventionError(f"{type(model_or_bridge).__name__} is no TransformerBridge and carries none.")
         return cls(bridge)
 
-    def run(self, tokens: Int[Tensor, "batch pos"], *, edits: Sequence[Edit] = (), keep: Keep = ()) -> Run:
-        """The pass over a batch of tokens, with what was kept and the length of what the edits wrote."""
-        return self.run_with_logits(tokens, edits=edits, keep=keep)[0]
+    def run(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        *,
+        edits: Sequence[Edit] = (),
+        keep: Keep = (),
+        stop_at_layer: int | None = None,
+    ) -> HookRun:
+        """The pass over a batch of tokens, with its logits, what was kept, and the length of what the edits wrote.
+
+        The whole model is run whatever `stop_at_layer` says, which the fast engine saves by.
+        """
+        run, logits = self.run_with_logits(tokens, edits=edits, keep=keep)
+        fields = {each: getattr(run, each) for each in run.__dataclass_fields__}
+        return HookRun(**fields, model_logits=logits)
+
+    def log_probs_at(self, run: Run, positions: Int[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
+        """Log-probability in nats, read at chosen positions, of the token that follows each of them."""
+        import torch
+
+        batch, pos = run.tokens.shape
+        require_positions(positions, batch=batch, pos=pos - 1)
+        if not isinstance(run, HookRun):
+            raise InterventionError("this pass is none of the slow engine's: it has no logits of the model.")
+        with torch.inference_mode():
+            following = run.tokens.gather(1, positions + 1)
+            return LogitReadout(run.model_logits).log_probs_of(positions, following)[0]
 
     def run_with_logits(
         self, tokens: Int[Tensor, "batch pos"], *, edits: Sequence[Edit] = (), keep: Keep = ()
@@ -136,7 +170,9 @@ class HookEngine:
         for layer, site in list(places):
             if site == "resid_mid":
                 places.setdefault((layer, "resid_post"), [])
-        places = {place: places[place] for place in sorted(places, key=lambda place: list(SITES).index(place[1]))}
+        places = {
+            place: places[place] for place in sorted(places, key=lambda place: (place[0], list(SITES).index(place[1])))
+        }
         result = _Pass(self._frame(*tokens.shape), capture, before_edits)
         hooks = [(self._hook_name(*place), result.hook(place, made)) for place, made in places.items()]
         with torch.inference_mode():
@@ -203,6 +239,24 @@ class _Pass:
                 raise InterventionError(
                     f"the hook on {site} of layer {layer} fired {count} times in one pass, expected 1."
                 )
+
+
+def engine_of(model_or_bridge: object) -> Engine | HookEngine:
+    """The fast engine, or the slow one where the architecture is not covered."""
+    try:
+        return Engine.of(model_or_bridge)
+    except NotCovered:
+        return HookEngine.of(model_or_bridge)
+
+
+def slow_path_note(model: object) -> str | None:
+    """What evidence says where a model takes the slow path; None for models that the fast engine covers."""
+    if getattr(model, "bridge", None) is None:
+        return None
+    engine = engine_of(model)
+    if isinstance(engine, Engine):
+        return None
+    return f"{engine.architecture} is not covered by the fast engine: measured through the model's own hooks."
 
 
 def _size(shape: tuple[int, ...]) -> int:

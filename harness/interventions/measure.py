@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.errors import InterventionError
 from harness.interventions import stacked
+from harness.interventions.budget import checked
+from harness.interventions.budget import memory_budget as declared_budget
 from harness.interventions.edits import check_edits
 from harness.interventions.engine import Engine
 from harness.interventions.hooks import HookEngine
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.metrics import Metric
-
-MEMORY_BUDGET = 2**30
-"""Bytes that interventions may take beyond the loaded model and the unedited passes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +64,7 @@ def measure(
     interventions: Sequence[Intervention],
     *,
     metric: Metric,
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int | None = None,
     track: Callable[[Iterable[stacked.Stack | Intervention]], Iterable[object]] = iter,
 ) -> Measured:
     """The metric of every prompt under every intervention.
@@ -74,16 +73,18 @@ def measure(
         runs: the unedited passes.
         interventions: what is done; each on its own.
         metric: what is read; see `harness.metrics`.
-        memory_budget: bytes; cuts the work into parts and changes no value by more than rounding.
+        memory_budget: bytes (default: what was declared, `budget.py`); cuts the work into parts and changes no value by
+            more than rounding.
         track: wraps the loop over parts, to show progress.
 
     Raises:
         InterventionError: an intervention or the metric does not fit, a name stands for two, or a value is not finite.
     """
-    _check(runs, interventions, metric=metric, memory_budget=memory_budget)
+    budget = declared_budget() if memory_budget is None else checked(memory_budget)
+    _check(runs, interventions, metric=metric)
     if isinstance(runs.engine, HookEngine):
         return _measure_slowly(runs.engine, runs, interventions, metric=metric, track=track)
-    return _measure_fast(runs.engine, runs, interventions, metric=metric, budget=memory_budget, track=track)
+    return _measure_fast(runs.engine, runs, interventions, metric=metric, budget=budget, track=track)
 
 
 def _measure_fast(
@@ -157,7 +158,7 @@ def _measured(
     return Measured(names, arrays[0], arrays[2], arrays[3] if len(arrays) > 3 else None, arrays[1], path)
 
 
-def _check(runs: Runs, interventions: Sequence[Intervention], *, metric: Metric, memory_budget: int) -> None:
+def _check(runs: Runs, interventions: Sequence[Intervention], *, metric: Metric) -> None:
     frame = runs.frame
     if not interventions:
         raise InterventionError("there is nothing to measure: name at least one intervention.")
@@ -165,8 +166,6 @@ def _check(runs: Runs, interventions: Sequence[Intervention], *, metric: Metric,
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)
         raise InterventionError(f"two interventions are called {repeated!r}: results are found by name.")
-    if memory_budget < 2**20:
-        raise InterventionError(f"a memory budget of {memory_budget} bytes is too small: give 1 MiB or more.")
     for intervention in interventions:
         try:
             check_edits(intervention.edits, frame=frame, restart_layer=0, stop_at_layer=frame.n_layers)

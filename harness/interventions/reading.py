@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import InterventionError
+from harness.errors import InterventionError, NotCovered
 from harness.interventions.weights import Block, Linear, Mlp, Norm, Rotary, Weights
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ def activation_function(name: str | None) -> Callable[[Tensor], Tensor]:
         "swish": F.silu,
     }
     if name is None or name.lower() not in known:
-        raise InterventionError(f"activation function {name!r} is not covered; known are {', '.join(known)}.")
+        raise NotCovered(f"activation function {name!r} is not covered; known are {', '.join(known)}.")
     return known[name.lower()]
 
 
 def _refuse_what_is_not_covered(bridge: Any) -> None:
     cfg = bridge.cfg
     if cfg.architecture not in COVERED:
-        raise InterventionError(
+        raise NotCovered(
             f"architecture {cfg.architecture!r} is not covered by the fast engine, which knows {', '.join(COVERED)}."
         )
     problems = [flag for flag in _UNSUPPORTED_FLAGS if getattr(cfg, flag, False)]
@@ -99,7 +99,7 @@ def _refuse_what_is_not_covered(bridge: Any) -> None:
     if not dtypes <= {"torch.float32", "torch.float64"}:
         problems.append(f"weights in {', '.join(sorted(dtypes))}: only float32 and float64 are exact")
     if problems:
-        raise InterventionError(f"the fast engine does not cover this {cfg.architecture}: {'; '.join(problems)}.")
+        raise NotCovered(f"the fast engine does not cover this {cfg.architecture}: {'; '.join(problems)}.")
 
 
 def _has(module: Any, name: str) -> bool:
@@ -121,7 +121,7 @@ def _read_norm(component: Any) -> Norm:
     if name == "Identity":
         return Norm("none")
     if name not in ("LayerNorm", "NativeLayerNormPre", "LlamaRMSNorm", "NativeRMSNorm", "NativeRMSNormPre"):
-        raise InterventionError(f"normalisation {name!r} is not covered by the fast engine.")
+        raise NotCovered(f"normalisation {name!r} is not covered by the fast engine.")
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     return Norm(
         "rms" if "RMS" in name else "layer",
@@ -158,9 +158,7 @@ def _read_rotary(bridge: Any) -> Rotary:
         return Rotary(lambda length: (native.cos_cached[:length], native.sin_cached[:length]), adjacent=True)
     rotary = bridge.rotary_emb.original_component
     if rotary.rope_type not in STATIC_ROPE:
-        raise InterventionError(
-            f"rotary positions of type {rotary.rope_type!r} are not covered; known are {STATIC_ROPE}."
-        )
+        raise NotCovered(f"rotary positions of type {rotary.rope_type!r} are not covered; known are {STATIC_ROPE}.")
 
     def tables(length: int) -> tuple[Tensor, Tensor]:
         import torch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.errors import InterventionError
 from harness.interventions.intervention import Intervention
-from harness.interventions.measure import MEMORY_BUDGET, Measured, measure
+from harness.interventions.measure import Measured, measure
 from harness.interventions.runs import Runs
 from harness.interventions.sites import Frame
 
@@ -91,7 +91,7 @@ def sweep(
     make: Make,
     metric: Metric,
     by_position: bool = False,
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int | None = None,
 ) -> Measured:
     """The metric under an intervention on every set, or on every set at every position (`"5.1 @ 13"`).
 
@@ -101,7 +101,7 @@ def sweep(
         make: what is done with them: `patch`, or `functools.partial(ablate, by=...)`.
         metric: what is read.
         by_position: each position on its own. Positions at which nothing differs are measured too: their effect is 0.
-        memory_budget: bytes.
+        memory_budget: bytes; what was declared, by default.
     """
     if not by_position:
         made = [make(runs, targets, name=name) for name, targets in sets.items()]
