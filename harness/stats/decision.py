@@ -192,7 +192,13 @@ def _claim_verdict(
 
 
 def _describe_weakest(group: Sequence[Condition], rules: _Rules) -> str:
-    weakest = max(group, key=p_of)
+    def nearness(condition: Condition) -> tuple[float, float]:
+        # Where p has reached the least that the resamples allow, the distance in half-widths still tells them apart.
+        slack = min(bar.near(rules.alpha) for bar in bars_of(condition))
+        half = _half_width(condition, rules.alpha)
+        return p_of(condition), -slack / half if half > 0 else -slack
+
+    weakest = max(group, key=nearness)
     count = "its one condition holds" if len(group) == 1 else f"all {len(group)} conditions hold, the weakest"
     return f"{count} against {weakest.control!r}: {_interval(weakest, rules.holm_level)} {_asked(weakest)}"
 
