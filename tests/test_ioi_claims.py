@@ -74,8 +74,6 @@ def test_discovery_finds_no_heads_in_a_random_model_and_ranks_them_all(model):
 
 
 def test_exchanged_labels_turn_the_sign_in_half_of_the_prompts(model):
-    from harness.seeding import Streams
-
     streams = Streams(("test",))
     prompts = draw(model, streams, split="discovery", n=60)
     values = behaviour.behaviour(model, prompts)
