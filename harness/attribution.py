@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from harness.errors import InterventionError
-from harness.interventions import MEMORY_BUDGET, Engine, Frame, Replace, Run, Runs, Target, patch
+from harness.interventions import Engine, Frame, Replace, Run, Runs, Target, patch
+from harness.interventions import memory_budget as declared_budget
 from harness.interventions.edits import check_edits
 from harness.interventions.forward import ForwardPass, Member
 from harness.interventions.readout import StreamReadout
@@ -83,7 +84,7 @@ def attribution(
     method: Method = "gradient",
     steps: int = STEPS,
     positions: Bool[Tensor, "batch pos"] | None = None,
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int | None = None,
 ) -> Attribution:
     """The estimated effect of patching each target, on its own, from the corrupted prompts.
 
@@ -94,7 +95,7 @@ def attribution(
         method: see the module.
         steps: passes of integrated gradients.
         positions: where the targets are patched; None for everywhere. The derivative is taken as if for everywhere.
-        memory_budget: bytes beyond the loaded model and the kept passes; cuts the batch.
+        memory_budget: bytes beyond the loaded model and the kept passes (default: what was declared); cuts the batch.
 
     Raises:
         InterventionError: a target, the positions or the metric do not fit, or the engine is the slow one.
@@ -134,7 +135,7 @@ def points(
     metric: Metric,
     method: Method,
     steps: int,
-    memory_budget: int,
+    memory_budget: int | None,
     more_bytes: int = 0,
 ) -> Iterator[Point]:
     """The passes of a method, prompts by prompts; `more_bytes` is what the caller needs beside them for a prompt."""
@@ -151,7 +152,8 @@ def points(
     metric.check(batch=frame.batch, pos=frame.pos, d_vocab=engine.d_vocab)
     fractions = [0.0] if method == "gradient" else [(step + 0.5) / steps for step in range(steps)]
     clean, corrupted = (embedded(engine, run) for run in (runs.clean, runs.source()))
-    at_once = max(1, memory_budget // (_graph_bytes(frame) + more_bytes))
+    budget = declared_budget() if memory_budget is None else memory_budget
+    at_once = max(1, budget // (_graph_bytes(frame) + more_bytes))
     for first in range(0, frame.batch, at_once):
         prompts = slice(first, min(first + at_once, frame.batch))
         for fraction in fractions:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from harness.attribution import STEPS, Attribution, Method, Place, Point, embedded, finished, points
 from harness.errors import InterventionError
-from harness.interventions import MEMORY_BUDGET, Engine, Frame, Runs, Target
+from harness.interventions import Engine, Frame, Runs, Target
 from harness.interventions.paths import parse_receiver
 from harness.interventions.sites import part_kind
 
@@ -41,7 +41,7 @@ def edge_attribution(
     method: Method = "gradient",
     steps: int = STEPS,
     positions: Bool[Tensor, "batch pos"] | None = None,
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int | None = None,
 ) -> Attribution:
     """The estimated effect of patching each edge, on its own, with all that follows recomputed.
 
@@ -53,19 +53,15 @@ def edge_attribution(
         method: see `harness.attribution`.
         steps: passes of integrated gradients.
         positions: where the receivers read the corrupted contributions; None for everywhere.
-        memory_budget: bytes beyond the loaded model and the kept passes; cuts the batch.
+        memory_budget: bytes beyond the loaded model and the kept passes (default: what was declared); cuts the batch.
 
     Raises:
         InterventionError: an edge leads nowhere or stands twice, the metric does not fit, or the engine is slow.
     """
     import numpy as np
 
-    frame, where = runs.frame, runs.differ()
+    frame, where = runs.frame, runs.differ(at=positions)
     graph = _Graph.of(edges, frame=frame)
-    if positions is not None:
-        first = next(iter(graph.groups.values())).receivers[0]
-        frame.require_tensor(positions, "batch pos", edit=first, dtype="torch.bool")
-        where = where & positions
     scores = np.zeros((len(edges), frame.batch))
     sent, sent_for = None, None
     for point in points(

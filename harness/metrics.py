@@ -37,7 +37,7 @@ class Metric(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LogitDifference:
-    """Logit of the correct token minus logit of the wrong one, at one position of each prompt (the last by default)."""
+    """Logit of the correct token minus logit of the wrong one, at one position of each prompt."""
 
     correct: Int[Tensor, " batch"] = field(repr=False)
     wrong: Int[Tensor, " batch"] = field(repr=False)

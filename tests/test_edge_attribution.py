@@ -160,5 +160,5 @@ def test_edges_that_lead_nowhere_are_refused_by_name(edges: list[tuple[str, str]
 
 
 def test_positions_that_do_not_fit_are_refused_by_name() -> None:
-    with pytest.raises(InterventionError, match=r"Target\(layer=1, site='q', part=2\).*not torch.bool"):
+    with pytest.raises(InterventionError, match=r"positions \(3, 11\) torch.int64 are not booleans"):
         edge_attribution(runs_of("llama"), [("0.1", "1.2.q")], metric=logit_difference(), positions=some_tokens())

@@ -10,18 +10,16 @@ import pytest
 
 from claims.induction.measurements import (
     DONORS,
-    Swap,
     attention_damage,
     chosen,
     copy_damage,
     copying_scores,
     describe,
     donors_of,
-    draw_swap,
     second_copy_loss,
-    swap_effects,
     weaker,
 )
+from claims.induction.swap import Swap, draw_swap, swap_effects
 from fixtures.prompts.repeated import random_blocks
 from harness.ablation import Ablation
 from harness.attention import attention_scores

@@ -5,9 +5,8 @@ from __future__ import annotations
 from claims.induction.measurements import (
     copying_scores,
     describe,
-    draw_swap,
-    swap_effects,
 )
+from claims.induction.swap import draw_swap, swap_effects
 from fixtures.prompts.repeated import SHORT, repeated_random_tokens
 from harness.claim import Control, Cost, Metric, Units, claim
 from harness.population import circuit, matched_heads

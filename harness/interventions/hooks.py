@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InterventionError, NotCovered
-from harness.interventions.edits import Edit, check_edits
+from harness.interventions.edits import Edit, Reading, check_edits
 from harness.interventions.engine import Engine
 from harness.interventions.readout import LogitReadout, require_positions
 from harness.interventions.run import KEEPABLE, Keep, Run, layers_to_keep, require_tokens
@@ -106,6 +106,10 @@ class HookEngine:
         check_edits(edits, frame=frame, restart_layer=0, stop_at_layer=self.n_layers)
         layers = layers_to_keep(keep, layers=range(self.n_layers))
         wanted = {(layer, site) for site, where in layers.items() for layer in where}
+        if any(isinstance(edit, Reading) for edit in edits):
+            raise InterventionError(
+                "edges, and other edits that read the pass they change, exist in the fast engine only."
+            )
         inside = self._edits_inside(edits)
         outputs = {(layer, output) for layer, output in inside}
         last = (self.n_layers - 1, "resid_post")

@@ -70,7 +70,7 @@ def path_patches(
 ) -> list[Intervention]:
     """As `path_patch` for each set of senders on its own, by name; the fast engine follows many of them at once."""
     received = [parse_receiver(name) for name in receivers]
-    where = runs.differ() if positions is None else runs.differ() & positions
+    where = runs.differ(at=positions)
     changed = bool(where.any())
     sources: list[Sequence[Edit]] = []
     for senders in sets.values():

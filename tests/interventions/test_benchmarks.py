@@ -13,18 +13,23 @@ from tests.interventions.bridges import some_tokens
 from tests.paths import REPOSITORY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
     from transformer_lens.model_bridge import TransformerBridge
 
 
 @pytest.fixture(scope="module")
 def speed() -> ModuleType:
-    path = REPOSITORY / "benchmarks" / "intervention_speed.py"
-    spec = importlib.util.spec_from_file_location("intervention_speed", path)
+    return _of_file("intervention_speed")
+
+
+def _of_file(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["intervention_speed"] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
@@ -65,3 +70,17 @@ def test_the_peak_and_the_rate_are_measured(speed: ModuleType, llama: Transforme
     assert speed.gemm_gflop_per_second(tiny_model(llama), 64) > 0
     peak = speed.peak_mib(lambda: None)
     assert peak != peak or peak > 10  # not a number where the system does not tell
+
+
+def test_the_table_is_written_between_its_marks(
+    speed: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = _of_file("test_intervention_speed")
+    readme = tmp_path / "README.md"
+    readme.write_text((REPOSITORY / "benchmarks" / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(table, "HERE", tmp_path)
+    table._write([{"sweep": "of heads", "loop (s)": 100.0, "ratio": 6.54, "of the GEMM rate": 0.8}])
+    text = readme.read_text(encoding="utf-8")
+    assert "| of heads | 100 | 6.5 | 80% |" in text
+    assert text.count("<!-- table -->") == text.count("<!-- end of table -->") == 1
+    assert "null_worlds.py" in text  # what stands below the table is kept

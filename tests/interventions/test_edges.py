@@ -149,3 +149,6 @@ def test_the_slow_engine_has_no_edges(llama: TransformerBridge) -> None:
     runs = Runs.of(HookEngine.of(llama), some_tokens(), corrupted=some_tokens(seed=5), keep=KEEP)
     with pytest.raises(InterventionError, match="only the fast engine"):
         edge_patch(runs, [Edge("0.1", "1.2.q")])
+    made_for_the_fast = edge_patch(the_runs(Engine.of(llama)), [Edge("0.1", "1.2.q")])
+    with pytest.raises(InterventionError, match="exist in the fast engine only"):
+        measure(runs, [made_for_the_fast], metric=difference())

@@ -70,6 +70,16 @@ def test_recomputed_mlps_carry_what_frozen_ones_do_not() -> None:
     assert abs(found.of("recomputed") - found.of("frozen")).max() > 1e-4
 
 
+@pytest.mark.parametrize("engine", [Engine, HookEngine])
+def test_positions_that_would_broadcast_are_refused(llama: TransformerBridge, engine: type) -> None:
+    import torch
+
+    runs = the_runs(engine.of(llama))
+    mask = torch.ones(1, 11, dtype=torch.bool)
+    with pytest.raises(InterventionError, match=r"positions \(1, 11\)"):
+        path_patch(runs, ["0.1"], receivers=["1.2.q"], mlps="recomputed", positions=mask)
+
+
 @pytest.mark.parametrize(
     ("senders", "receivers", "message"),
     [
