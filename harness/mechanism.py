@@ -4,36 +4,97 @@ A mechanism is a folder with `test_*.py`; `subjects.toml` and `mechanism.py` are
 
     discover(model, streams) -> Discovery     which heads play the parts, found on the discovery split
 
+(a procedure that takes minutes may also take the keyword `say`, a function that is called with lines of progress)
 and may register how its shipped models are trained again (`harness.models.recipes.register_recipe`).
 """
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from harness.errors import DeclarationError, SubjectNotFound, did_you_mean
-from harness.subjects import Subject, SubjectsFile, read_subjects
+from harness.errors import DeclarationError, did_you_mean
+from harness.seeding import Streams
+from harness.selection import Overlap, Permuted
+from harness.subjects import Subject, SubjectsFile, no_head, read_subjects
+
+if TYPE_CHECKING:
+    from harness.models.model import Model
+
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """Heads found on the discovery split, by class, and the metric that selected them."""
+    """Heads found on the discovery split, by class, and how stable that is. Classes may be empty.
+
+    Attributes:
+        classes: class to heads, the highest first.
+        selected_by: class to the name of the metric that selected it.
+        scores: that metric's value for every head.
+        frequencies: class to the share of half-samples that select each head (`harness.selection`).
+        half_samples: how many half-samples there were.
+        overlaps: class to the agreement of two disjoint discovery samples.
+        permuted: class to what permuted labels select.
+        notes: what else a reader of the subjects should know.
+        prompts_sha256: of the prompts that the heads were found on.
+        n_prompts: how many those were.
+    """
 
     classes: Mapping[str, tuple[str, ...]]
     selected_by: Mapping[str, str]
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    frequencies: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    half_samples: int = 0
+    overlaps: Mapping[str, Overlap] = field(default_factory=dict)
+    permuted: Mapping[str, Permuted] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    prompts_sha256: str = ""
+    n_prompts: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together; all problems in one DeclarationError."""
+        named = {"frequencies": self.frequencies, "overlaps": self.overlaps, "permuted": self.permuted}
+        problems = [
+            f"{what} of class {name!r}, which is none of {', '.join(self.classes)}"
+            for what, given in named.items()
+            for name in given
+            if name not in self.classes
+        ]
+        problems += [f"class {name!r} has no selected_by" for name in self.classes if name not in self.selected_by]
+        if self.frequencies and self.half_samples < 1:
+            problems.append(f"frequencies are shares of half_samples, which is {self.half_samples}; say how many")
+        if problems:
+            raise DeclarationError("a Discovery does not hold together: " + "; ".join(problems))
 
     def subject(self, class_name: str, *, source: str) -> Subject:
         """The subject of one class; SubjectNotFound where the procedure found no head of it."""
         heads = self.classes.get(class_name, ())
         if not heads:
-            raise SubjectNotFound(f"discovery found no head of class {class_name!r} ({source})")
-        return Subject(class_name, heads, self.selected_by[class_name], source, "discovery", dict(self.classes))
+            raise no_head(class_name, source=source, split="discovery")
+        frequencies = self.selection_frequency(class_name)
+        return Subject(
+            class_name=class_name,
+            heads=heads,
+            selected_by=self.selected_by[class_name],
+            source=source,
+            split="discovery",
+            classes=dict(self.classes),
+            frequencies=frequencies,
+            half_samples=self.half_samples if frequencies else 0,
+        )
+
+    def selection_frequency(self, class_name: str) -> dict[str, float]:
+        """Share of half-samples that select each head of a class, 0 where none does; empty where nobody asked."""
+        if class_name not in self.frequencies:
+            return {}
+        return {head: self.frequencies[class_name].get(head, 0.0) for head in self.classes[class_name]}
 
 
 @dataclass(frozen=True)
@@ -49,6 +110,32 @@ class Mechanism:
     def discover(self) -> Callable[..., Discovery] | None:
         """The discovery procedure, or None."""
         return getattr(self.announced, "discover", None)
+
+    def discovered(self, model: Model, *, say: Announce | None = None) -> Discovery:
+        """What the procedure finds on a model, from the streams of the discovery split.
+
+        Args:
+            model: the model.
+            say: handed on to a procedure that takes it; without it such a procedure talks to nobody.
+
+        Raises:
+            DeclarationError: the mechanism has no discovery procedure.
+        """
+        discover = self.discover
+        if discover is None:
+            raise DeclarationError(
+                f"mechanism {self.name!r} has no discovery procedure: define discover(model, streams) in "
+                f"{self.folder / 'mechanism.py'}, or name heads with --subjects 5.1,5.5."
+            )
+        streams = discovery_streams(self.name, fingerprint=model.fingerprint)
+        if "say" in inspect.signature(discover).parameters:
+            return discover(model, streams, say=say or _unheard)
+        return discover(model, streams)
+
+
+def discovery_streams(mechanism: str, *, fingerprint: str, data_seed: int = 0) -> Streams:
+    """Discovery streams of a mechanism on a model; disjoint from every claim's confirmation streams."""
+    return Streams(("discovery", mechanism, fingerprint, str(data_seed)))
 
 
 def open_mechanism(folder: Path) -> Mechanism:
@@ -97,3 +184,7 @@ def import_file(path: Path) -> ModuleType:
         del sys.modules[name]  # a second attempt must not find the half of it that ran
         raise
     return module
+
+
+def _unheard(line: str) -> None:
+    """Progress that nobody asked to see."""

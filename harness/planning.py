@@ -69,6 +69,8 @@ def subject_problems(claim: Claim, mechanism: Mechanism, *, models: Sequence[str
             if model_id in mechanism.subjects.models or mechanism.discover is None:
                 problems.append(f"no class {claim.subject!r} for model {model_id!r} in {mechanism.subjects.path}")
             continue
+        if not heads:
+            continue  # discovery found none: the claim runs and its record says so, `invalid` with that reason
         spec = find(model_id)
         problems += head_problems(heads, model_id=model_id, n_layers=spec.n_layers, n_heads=spec.n_heads)
     return problems

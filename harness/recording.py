@@ -15,6 +15,7 @@ from harness.evidence import Record
 
 if TYPE_CHECKING:
     from harness.session import Prepared
+    from harness.subjects import Subject
 
 
 def record_of(prepared: Prepared) -> Record:
@@ -24,14 +25,10 @@ def record_of(prepared: Prepared) -> Record:
     expectation = (
         None if options.exploratory else bound.mechanism.subjects.expectation(claim.id, model_id=bound.model_id)
     )
-    subject = prepared.subject
     return Record(
         claim={**asdict(claim), "mechanism": claim.mechanism, "declaration_hash": claim.hash(), "source": bound.source},
         model=_model_section(bound, prepared.target),
-        subject=None if subject is None else {
-            "class": subject.class_name, "components": subject.heads, "source": subject.source,
-            "selected_by": subject.selected_by, "split": subject.split,
-        },
+        subject=None if prepared.subject is None else _subject_section(prepared.subject),
         seeds={"data_seed": options.data_seed, "split": "confirmation"},
         options={
             "profile": options.profile, "n_units": prepared.evidence.n_units, "dtype": options.dtype,
@@ -58,6 +55,18 @@ def _model_section(bound: BoundClaim, target: Any) -> dict[str, Any]:
         names = ("n_layers", "n_heads", "n_kv_heads")
         section |= {"id": getattr(target, "id", bound.model_id), "fingerprint": target.fingerprint}
         section |= {name: getattr(target, name) for name in names}
+    return section
+
+
+def _subject_section(subject: Subject) -> dict[str, Any]:
+    section: dict[str, Any] = {
+        "class": subject.class_name, "components": subject.heads, "source": subject.source,
+        "selected_by": subject.selected_by, "split": subject.split,
+    }  # fmt: skip
+    # No key where nobody counted: such records keep the hash that they had, and heads put in by hand claim nothing.
+    if subject.frequencies and all(head in subject.frequencies for head in subject.heads):
+        section["selection_frequency"] = [subject.frequencies[head] for head in subject.heads]
+        section["half_samples"] = subject.half_samples
     return section
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.bound_claim import BoundClaim, Options, applies
 from harness.claim import Evidence, declared
@@ -19,13 +19,11 @@ from harness.declaration import Claim
 from harness.errors import DeclarationError, NotCovered, SubjectNotFound
 from harness.evidence import Record
 from harness.interventions import slow_path_note
-from harness.mechanism import import_file, open_mechanism
+from harness.mechanism import Announce, discovery_streams, import_file, open_mechanism
+from harness.memory import Loaded
 from harness.recording import record_of
 from harness.seeding import Streams
 from harness.subjects import Subject, head_problems, read_subjects
-
-if TYPE_CHECKING:
-    from harness.models.model import Model
 
 __all__ = [
     "Announce",
@@ -43,28 +41,6 @@ __all__ = [
     "run",
     "streams_of",
 ]
-
-Announce = Callable[[str], None]
-
-
-class Loaded:
-    """The one model that is in memory; asking for another lets the first one go."""
-
-    def __init__(self) -> None:
-        """Start with no model."""
-        self._model: Model | None = None
-        self._key: tuple[str, str, str] | None = None
-
-    def get(self, model_id: str, *, device: str, dtype: str) -> Model:
-        """The loaded model; ModelNotHere where its weights are not on this machine."""
-        from harness.models.model import load
-
-        key = (model_id, device, dtype)
-        if self._key != key:
-            self._model, self._key = None, None
-            self._model, self._key = load(model_id, device=device, dtype=dtype), key
-        assert self._model is not None
-        return self._model
 
 
 @dataclass
@@ -148,11 +124,6 @@ def prepare(
 def streams_of(claim: Claim, *, fingerprint: str, data_seed: int) -> Streams:
     """Confirmation streams: they do not exist before the declaration is fixed, and differ between models."""
     return Streams(("confirmation", claim.id, str(claim.version), claim.hash(), fingerprint, str(data_seed)))
-
-
-def discovery_streams(mechanism: str, *, fingerprint: str, data_seed: int = 0) -> Streams:
-    """Discovery streams of a mechanism on a model; disjoint from every claim's confirmation streams."""
-    return Streams(("discovery", mechanism, fingerprint, str(data_seed)))
 
 
 def run(claim_id: str, *, model: str, claims: str | Path = "claims", **options: Any) -> Record:
@@ -252,15 +223,18 @@ def _subject(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announce 
     class_name = bound.claim.subject
     if class_name is None:
         return None
-    options = bound.options
-    found = bound.mechanism.subjects.subject(bound.model_id, class_name=class_name)
+    options, registered = bound.options, bound.mechanism.subjects
     if options.subjects is not None:
-        classes = {**bound.mechanism.subjects.classes(bound.model_id), class_name: options.subjects}
-        found = Subject(class_name, options.subjects, "given by the user", "--subjects", "given", classes)
+        classes = {**registered.classes(bound.model_id), class_name: options.subjects}
+        found: Subject | None = Subject(
+            class_name, options.subjects, "given by the user", "--subjects", "given", classes
+        )
     elif options.subjects_file is not None:
         found = read_subjects(options.subjects_file).subject(bound.model_id, class_name=class_name)
         if found is None:
             raise DeclarationError(f"{options.subjects_file} has no class {class_name!r} for model {bound.model_id!r}")
+    else:
+        found = registered.subject(bound.model_id, class_name=class_name)
     if found is None:
         found = _discovered(bound, target, loaded, announce)
     problems = head_problems(found.heads, model_id=bound.model_id, n_layers=target.n_layers, n_heads=target.n_heads)
@@ -277,13 +251,10 @@ def _discovered(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announ
             f"claim {bound.claim.id!r} has no {class_name!r} heads for model {bound.model_id!r}: add them to "
             f"{mechanism.subjects.path}, or name some with --subjects 5.1,5.5"
         )
-    if announce is not None:
-        announce(f"{mechanism.name}: discovering heads of {bound.model_id} on the discovery split")
     model = target
     if bound.needs_weights_only:
         model = loaded.get(bound.model_id, device=bound.options.device, dtype=bound.options.dtype)
-    streams = discovery_streams(mechanism.name, fingerprint=model.fingerprint)
-    found = mechanism.discover(model, streams)
+    found = loaded.discovery(mechanism, model, say=announce)
     return found.subject(class_name, source=f"discovered by {mechanism.name} for this run")
 
 

@@ -7,9 +7,14 @@ One `subjects.toml` per mechanism:
     selected_by = "prefix-matching score"
     source = "mechclaims discover induction"
     split = "discovery"
+    selection_frequency = [1.0, 0.95]     # of each head, in half_samples random halves of the discovery prompts
+    half_samples = 20
 
     [expectations."induction.ablation"]
     "smollm2-135m-q4" = { verdict = "refuted", reason = "..." }
+
+The last two lines of a class may be missing. `heads = []` says that discovery looked for the class and found none:
+claims about it are `invalid` on that model. Further keys are for readers and mean nothing here.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -37,7 +42,9 @@ class Subject:
         selected_by: the metric that found them; a claim on that same metric is tier `reliability`.
         source: the paper, or the command that discovered them.
         split: the split on which they were found, or `"published"` or `"given"`.
-        classes: all classes of the model, for claims that need a second one.
+        classes: all classes of the model, for claims that need a second one; an empty one was looked for in vain.
+        frequencies: share of half-samples of the discovery prompts that select each head, where that was counted.
+        half_samples: how many half-samples there were; 0 where nothing was counted.
     """
 
     class_name: str
@@ -46,6 +53,8 @@ class Subject:
     source: str
     split: str
     classes: Mapping[str, tuple[str, ...]]
+    frequencies: Mapping[str, float] = field(default_factory=dict)
+    half_samples: int = 0
 
     def layers(self) -> tuple[int, ...]:
         """Layer of each head, in order."""
@@ -56,7 +65,7 @@ class Subject:
         if name not in self.classes:
             raise DeclarationError(f"no class {name!r} among this model's subjects: {', '.join(sorted(self.classes))}")
         if not self.classes[name]:
-            raise SubjectNotFound(f"discovery found no head of class {name!r} ({self.source})")
+            raise no_head(name, source=self.source, split=self.split)
         return self.classes[name]
 
 
@@ -82,17 +91,26 @@ class SubjectsFile:
         return {name: tuple(entry["heads"]) for name, entry in listed.items()}
 
     def subject(self, model_id: str, *, class_name: str) -> Subject | None:
-        """The subject of a class on a model, or None where none is registered."""
+        """The subject of a class on a model, or None where the class is not registered.
+
+        Raises:
+            SubjectNotFound: the class is registered as empty.
+        """
         entry = self.models.get(model_id, {}).get("classes", {}).get(class_name)
         if entry is None:
             return None
+        heads, source, split = tuple(entry["heads"]), entry.get("source", ""), entry.get("split", "")
+        if not heads:
+            raise no_head(class_name, source=source, split=split)
         return Subject(
             class_name=class_name,
-            heads=tuple(entry["heads"]),
+            heads=heads,
             selected_by=entry.get("selected_by", ""),
-            source=entry.get("source", ""),
-            split=entry.get("split", ""),
+            source=source,
+            split=split,
             classes=self.classes(model_id),
+            frequencies=dict(zip(heads, entry.get("selection_frequency", ()), strict=False)),
+            half_samples=entry.get("half_samples", 0),
         )
 
     def expectation(self, claim_id: str, *, model_id: str) -> Expectation | None:
@@ -122,6 +140,13 @@ def read_subjects(path: Path) -> SubjectsFile:
         for claim_id, models in content.get("expectations", {}).items()
     }
     return SubjectsFile(path=path, models=content.get("models", {}), expectations=expectations)
+
+
+def no_head(class_name: str, *, source: str, split: str) -> SubjectNotFound:
+    """The error that a class is empty on a model, and who says so."""
+    if split == "discovery":
+        return SubjectNotFound(f"discovery found no head of class {class_name!r} ({source})")
+    return SubjectNotFound(f"no head of class {class_name!r} is known on this model ({source})")
 
 
 def parse_head(name: str) -> tuple[int, int]:
@@ -155,11 +180,29 @@ def _class_problems(content: Mapping[str, Any]) -> list[str]:
         for name, listed in entry.get("classes", {}).items():
             where = f"models.{model_id}.classes.{name}"
             heads = listed.get("heads")
-            if not isinstance(heads, list) or not heads or not all(isinstance(head, str) for head in heads):
-                problems.append(f"{where}: heads is {heads!r}, expected a list like ['5.1']")
+            if not isinstance(heads, list) or not all(isinstance(head, str) for head in heads):
+                problems.append(f"{where}: heads is {heads!r}, expected a list like ['5.1'], or [] for none found")
+            else:
+                problems += [f"{where}: {problem}" for problem in _frequency_problems(listed, heads=len(heads))]
             missing = [key for key in ("selected_by", "source", "split") if not listed.get(key)]
             problems += [f"{where}: {key} is missing" for key in missing]
     return problems
+
+
+def _frequency_problems(listed: Mapping[str, Any], *, heads: int) -> list[str]:
+    if "selection_frequency" not in listed and "half_samples" not in listed:
+        return []
+    shares, halves = listed.get("selection_frequency"), listed.get("half_samples")
+    problems = []
+    if not isinstance(shares, list) or len(shares) != heads or not all(map(_is_share, shares)):
+        problems.append(f"selection_frequency is {shares!r}, expected {heads} numbers from 0 to 1, one for each head")
+    if isinstance(halves, bool) or not isinstance(halves, int) or halves < 1:
+        problems.append(f"half_samples is {halves!r}, expected how many halves selection_frequency was counted in")
+    return problems
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _expectation_problems(content: Mapping[str, Any]) -> list[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from harness.errors import DeclarationError
-from harness.mechanism import Discovery, import_file, mechanisms, named, open_mechanism
+from harness.errors import DeclarationError, SubjectNotFound
+from harness.mechanism import Discovery, discovery_streams, import_file, mechanisms, named, open_mechanism
+from harness.selection import overlap
 
 
 @pytest.fixture
@@ -86,3 +88,76 @@ def test_a_discovered_class_is_a_subject_with_its_origin():
     for name in ("previous-token", "name-mover"):
         with pytest.raises(DeclarationError, match=f"no head of class '{name}'"):
             found.subject(name, source="discovered now")
+
+
+MODEL = SimpleNamespace(id="tiny", fingerprint="f" * 64)
+
+
+def announcing(claims, *, procedure):
+    """A mechanism with this discovery procedure."""
+    path = claims / "second" / "mechanism.py"
+    path.write_text(procedure, encoding="utf-8")
+    return open_mechanism(path.parent)
+
+
+def test_discovery_gets_the_streams_of_the_discovery_split(claims):
+    second = announcing(claims, procedure="def discover(model, streams):\n    return model, streams\n")
+    assert second.discovered(MODEL) == (MODEL, discovery_streams("second", fingerprint="f" * 64))
+
+
+def test_a_procedure_that_takes_say_is_heard_and_may_always_call_it(claims):
+    second = announcing(
+        claims, procedure="def discover(model, streams, *, say):\n    say('step 1')\n    return 'found'\n"
+    )
+    said = []
+    assert second.discovered(MODEL, say=said.append) == "found"
+    assert said == ["step 1"]
+    assert second.discovered(MODEL) == "found"
+
+
+def test_a_mechanism_without_a_procedure_says_where_it_belongs(claims):
+    with pytest.raises(DeclarationError, match=r"no discovery procedure: define discover.*mechanism\.py"):
+        open_mechanism(claims / "second").discovered(MODEL)
+
+
+STABLE = Discovery(
+    classes={"writer": ("1.0", "1.1"), "reader": ("0.1",)},
+    selected_by={"writer": "direct effect", "reader": "path effect"},
+    frequencies={"writer": {"1.0": 1.0, "0.7": 0.2}},
+    half_samples=20,
+)
+
+
+def test_a_subject_knows_how_often_half_samples_select_its_heads():
+    subject = STABLE.subject("writer", source="s")
+    assert subject.frequencies == {"1.0": 1.0, "1.1": 0.0}  # 1.1 only in the whole sample; 0.7 is no head of the class
+    assert subject.half_samples == 20
+
+
+def test_a_subject_of_a_class_that_nobody_counted_has_no_frequencies():
+    subject = STABLE.subject("reader", source="s")
+    assert (subject.frequencies, subject.half_samples) == ({}, 0)
+
+
+def test_an_empty_class_is_not_found_and_stands_among_the_classes_of_the_others():
+    found = Discovery({"writer": ("1.0",), "reader": ()}, {"writer": "m", "reader": "m"})
+    with pytest.raises(SubjectNotFound, match="discovery found no head of class 'reader'"):
+        found.subject("reader", source="s")
+    assert found.subject("writer", source="s").classes["reader"] == ()
+
+
+def test_what_does_not_fit_together_is_refused_with_all_that_is_wrong():
+    with pytest.raises(DeclarationError) as caught:
+        Discovery(
+            classes={"writer": ("1.0",)},
+            selected_by={},
+            frequencies={"writers": {"1.0": 1.0}},
+            overlaps={"reader": overlap([], [], of=4)},
+        )
+    for said in (
+        "frequencies of class 'writers', which is none of writer",
+        "overlaps of class 'reader'",
+        "class 'writer' has no selected_by",
+        "shares of half_samples, which is 0",
+    ):
+        assert said in str(caught.value)

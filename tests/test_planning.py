@@ -105,6 +105,14 @@ def test_a_class_that_a_registered_model_lacks_is_a_problem_and_discovery_fills_
     assert "no class 'induction'" in subject_problems(CLAIM, mechanism(), models=["induction-2l@1"])[0]
 
 
+def test_a_class_that_discovery_found_empty_is_no_problem_and_one_without_an_entry_is():
+    empty = {"classes": {"induction": {**REGISTERED["classes"]["induction"], "heads": []}}}
+    registered = mechanism({"induction-2l@0": empty})
+    assert subject_problems(CLAIM, registered, models=["induction-2l@0"]) == []
+    missing = subject_problems(replace(CLAIM, subject="copier"), registered, models=["induction-2l@0"])
+    assert "no class 'copier' for model 'induction-2l@0'" in missing[0]
+
+
 def test_heads_that_were_selected_where_they_are_claimed_are_refused_for_inference_alone():
     chosen = {**REGISTERED["classes"]["induction"], "split": "confirmation"}
     registered = mechanism({"induction-2l@0": {"classes": {**REGISTERED["classes"], "previous-token": chosen}}})

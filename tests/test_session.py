@@ -171,6 +171,97 @@ def test_where_discovery_finds_no_head_of_a_second_class_the_claim_is_invalid_to
     assert record.subject["components"] == ("1.5",)
 
 
+EMPTY = {"classes": {"induction": {"heads": [], "selected_by": "m", "source": "the command", "split": "discovery"}}}
+
+
+def test_a_claim_about_a_class_that_is_registered_as_empty_is_invalid_and_given_heads_are_still_measured():
+    record = measured(bound(undecided, models={"induction-2l@0": EMPTY}))
+    assert record.verdict == "invalid"
+    assert "discovery found no head of class 'induction' (the command)" in record.judgement["reason"]
+    given = measured(bound(models={"induction-2l@0": EMPTY}, subjects=("1.3",)))
+    assert given.subject["components"] == ("1.3",)
+
+
+def test_a_claim_is_invalid_where_the_file_of_the_user_says_that_the_class_is_empty(tmp_path):
+    path = tmp_path / "found.toml"
+    origin = 'selected_by = "m"\nsource = "s"\nsplit = "discovery"\n'
+    path.write_text(f'[models."induction-2l@0".classes.induction]\nheads = []\n{origin}', encoding="utf-8")
+    record = measured(registered(subjects_file=path))
+    assert (record.verdict, record.exploratory) == ("invalid", True)
+
+
+def counting(runs, **frequencies):
+    """A mechanism whose discovery appends the fingerprint to `runs` each time that it runs."""
+
+    def discover(model, streams, *, say):
+        runs.append(model.fingerprint)
+        say("half-sample 1 of 20")
+        return Discovery({"induction": ("1.5",)}, {"induction": "a metric"}, **frequencies)
+
+    return SimpleNamespace(discover=discover)
+
+
+def test_discovery_runs_once_for_all_claims_on_one_model_in_one_folder():
+    runs, lines, loaded = [], [], Loaded()
+    entry = bound(announced=counting(runs))
+    for claim in (CLAIM, replace(CLAIM, id="toy.second")):
+        record = measure(replace(entry, claim=claim), loaded=loaded, target=MODEL, announce=lines.append)
+        assert record.subject["components"] == ("1.5",)
+    assert runs == [MODEL.fingerprint]
+    assert lines[:2] == ["toy: discovering heads of induction-2l@0 on the discovery split", "half-sample 1 of 20"]
+    assert sum("discovering" in line for line in lines) == 1
+
+    other = SimpleNamespace(**{**vars(MODEL), "fingerprint": "e" * 64})
+    measure(entry, loaded=loaded, target=other)
+    elsewhere = replace(entry, mechanism=replace(entry.mechanism, folder=Path("elsewhere/toy")))
+    measure(elsewhere, loaded=loaded, target=MODEL)
+    assert runs == [MODEL.fingerprint, "e" * 64, MODEL.fingerprint]
+
+
+def test_what_was_discovered_is_dropped_with_the_model(monkeypatch):
+    def load(model_id, **options):
+        return SimpleNamespace(**{**vars(MODEL), "id": model_id})
+
+    monkeypatch.setattr("harness.models.model.load", load)
+    runs, loaded = [], Loaded()
+    entry = bound(announced=counting(runs))
+    for model_id in ("induction-2l@0", "induction-2l@0", "induction-2l@1", "induction-2l@0"):
+        measure(replace(entry, model_id=model_id), loaded=loaded)
+    assert len(runs) == 3
+
+
+def test_a_discovery_that_fails_is_not_kept():
+    runs = []
+
+    def discover(model, streams):
+        runs.append(model)
+        raise ModelError("out of memory")
+
+    loaded, entry = Loaded(), bound(announced=SimpleNamespace(discover=discover))
+    for _ in range(2):
+        with pytest.raises(ModelError):
+            measure(entry, loaded=loaded, target=MODEL)
+    assert len(runs) == 2
+
+
+def test_the_record_says_how_stable_the_subject_is_where_that_was_counted():
+    counted = counting([], frequencies={"induction": {"1.5": 0.95}}, half_samples=20)
+    record = measured(bound(announced=counted))
+    assert record.subject["selection_frequency"] == [0.95]
+    assert record.subject["half_samples"] == 20
+    assert from_json(record.to_json(), where="here").content_hash == record.content_hash
+
+
+def test_a_record_of_a_subject_that_nobody_counted_has_the_keys_and_the_hash_that_it_always_had():
+    record = measured(registered())
+    assert list(record.subject) == ["class", "components", "source", "selected_by", "split"]
+    frequencies = {"1.0": 1.0}
+    subject = registered().mechanism.subjects.subject("induction-2l@0", class_name="induction")
+    replaced = replace(subject, heads=("1.7",), frequencies=frequencies, half_samples=20)
+    by_hand = measured(registered(), subject=replaced)
+    assert list(by_hand.subject) == list(record.subject)  # 1.7 was never counted
+
+
 def test_a_negative_replaces_model_and_subject_of_the_same_claim():
     entry = registered(ignore_preconditions=True)
     subject = entry.mechanism.subjects.subject("induction-2l@0", class_name="induction")

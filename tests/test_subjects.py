@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import DeclarationError
+from harness.errors import DeclarationError, SubjectNotFound
 from harness.subjects import Subject, head_problems, parse_head, read_subjects
 
 GOOD = """
@@ -116,3 +116,62 @@ def test_heads_are_checked_against_the_size_of_the_model():
 
 def test_layers_follow_the_order_of_the_heads():
     assert Subject("induction", ("18.6", "17.4"), "m", "s", "discovery", {}).layers() == (18, 17)
+
+
+EMPTY = """
+[models."tiny@0".classes.copier]
+heads = []
+selected_by = "copying score"
+source = "mechclaims discover induction --model tiny@0"
+split = "discovery"
+"""
+
+
+def test_a_class_that_is_registered_as_empty_is_not_found_and_the_message_says_who_looked(tmp_path):
+    file = read(tmp_path, GOOD + EMPTY)
+    assert file.classes("tiny@0")["copier"] == ()
+    said = r"discovery found no head of class 'copier' \(mechclaims discover induction --model tiny@0\)"
+    with pytest.raises(SubjectNotFound, match=said):
+        file.subject("tiny@0", class_name="copier")
+    subject = file.subject("tiny@0", class_name="induction")
+    assert subject.classes["copier"] == ()
+    with pytest.raises(SubjectNotFound, match="no head of class 'copier'"):
+        subject.of_class("copier")
+
+
+def test_an_empty_class_of_a_paper_is_not_laid_on_discovery(tmp_path):
+    file = read(tmp_path, EMPTY.replace('"discovery"', '"published"').replace("mechclaims discover", "paper on"))
+    with pytest.raises(SubjectNotFound, match=r"^no head of class 'copier' is known on this model \(paper on"):
+        file.subject("tiny@0", class_name="copier")
+
+
+def test_a_class_without_the_line_of_heads_is_an_error(tmp_path):
+    with pytest.raises(DeclarationError, match="heads is None, expected a list"):
+        read(tmp_path, EMPTY.replace("heads = []", ""))
+
+
+def test_selection_frequencies_belong_to_the_heads_in_their_order(tmp_path):
+    counted = 'heads = ["1.1", "1.4"]\nselection_frequency = [1, 0.95]\nhalf_samples = 20'
+    subject = read(tmp_path, GOOD.replace('heads = ["1.1", "1.4"]', counted)).subject("tiny@0", class_name="induction")
+    assert subject.frequencies == {"1.1": 1.0, "1.4": 0.95}
+    assert subject.half_samples == 20
+    plain = read(tmp_path, GOOD).subject("tiny@0", class_name="induction")
+    assert (plain.frequencies, plain.half_samples) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("selection_frequency = [1.0]\nhalf_samples = 20", "expected 2 numbers from 0 to 1"),
+        ("selection_frequency = [1.0, 1.5]\nhalf_samples = 20", "expected 2 numbers from 0 to 1"),
+        ("selection_frequency = [1.0, nan]\nhalf_samples = 20", "expected 2 numbers from 0 to 1"),
+        ("selection_frequency = [1.0, true]\nhalf_samples = 20", "expected 2 numbers from 0 to 1"),
+        ("half_samples = 20", "selection_frequency is None"),
+        ("selection_frequency = [1.0, 1.0]", "half_samples is None"),
+        ("selection_frequency = [1.0, 1.0]\nhalf_samples = 0", "half_samples is 0"),
+    ],
+)
+def test_selection_frequencies_that_do_not_fit_the_heads_are_refused(tmp_path, lines, said):
+    text = GOOD.replace('heads = ["1.1", "1.4"]', f'heads = ["1.1", "1.4"]\n{lines}')
+    with pytest.raises(DeclarationError, match=said):
+        read(tmp_path, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import click
 
 from harness.commands.options import claims_option
 from harness.commands.screen import show_table
-from harness.errors import DeclarationError
+from harness.errors import DeclarationError, StoreError
 from harness.mechanism import Discovery, Mechanism, named
 
 SHOWN = 8
@@ -47,11 +47,12 @@ def discover(
     """Find the heads of MECHANISM in a model, on prompts that no claim is measured on.
 
     Prints the heads of each class with their scores. FILE gets the format of subjects.toml, and
-    `pytest --subjects FILE` takes it. Without --out the file's text is printed.
+    `pytest --subjects FILE` takes it. Without --out the file's text is printed. It may take minutes, and says on
+    stderr what it is doing; FILE is written at the end and as a whole, so interrupting it leaves FILE as it was.
     """
     opened = _discoverable(mechanism, claims=claims, model_ids=model_ids)
-    if out is not None and out.exists() and not force:
-        raise DeclarationError(f"{out} exists already; name another file, or replace it as a whole with --force.")
+    if out is not None:
+        _check_out(out, force=force)
     found = [_found(opened, model_id=model_id, device=device) for model_id in dict.fromkeys(model_ids)]
     text = subjects_text(found)
     if out is None:
@@ -64,11 +65,13 @@ def discover(
 
 
 def subjects_text(found: list[Found]) -> str:
-    """The text of a subjects file; classes in which no head was found are comments."""
+    """The text of a subjects file; classes in which no head was found stand there as empty ones."""
     mechanism = found[0].mechanism
     lines = [f"# Written by `mechclaims discover {mechanism}`: found on the discovery split, claimed on other prompts."]
     for entry in found:
-        lines += ["", f"# {_one_line(entry.model_id)}, fingerprint {entry.fingerprint[:16]}", *_model_lines(entry)]
+        lines += ["", *_provenance_lines(entry)]
+        for class_name in entry.discovery.classes:
+            lines += ["", *_class_lines(entry, class_name=class_name)]
     return "\n".join(lines) + "\n"
 
 
@@ -87,15 +90,15 @@ def _discoverable(name: str, *, claims: Path, model_ids: tuple[str, ...]) -> Mec
 
 def _found(mechanism: Mechanism, *, model_id: str, device: str) -> Found:
     from harness.models.model import load
-    from harness.session import discovery_streams
 
-    assert mechanism.discover is not None
-    model = load(model_id, device=device, say=lambda line: click.echo(line, err=True))
-    streams = discovery_streams(mechanism.name, fingerprint=model.fingerprint)
-    found = Found(mechanism.name, model_id, model.fingerprint, mechanism.discover(model, streams))
+    model = load(model_id, device=device, say=_say)
+    _say(f"{mechanism.name}: discovering heads of {model_id} on the discovery split")
+    found = Found(mechanism.name, model_id, model.fingerprint, mechanism.discovered(model, say=_say))
     click.echo(f"{model_id} ({model.note})")
-    for class_name, metric in found.discovery.selected_by.items():
-        _show_class(found.discovery, class_name=class_name, metric=metric)
+    for class_name in found.discovery.classes:
+        _show_class(found.discovery, class_name=class_name)
+    for line in _said_of(found):
+        click.echo(line)
     if not any(found.discovery.classes.values()):
         raise DeclarationError(
             f"discovery of {mechanism.name!r} found no head of any class in {model_id!r}; nothing is written. Heads "
@@ -104,38 +107,115 @@ def _found(mechanism: Mechanism, *, model_id: str, device: str) -> Found:
     return found
 
 
-def _show_class(discovery: Discovery, *, class_name: str, metric: str) -> None:
-    heads = discovery.classes.get(class_name, ())
-    scores = _scores(discovery, metric=metric)
+def _show_class(discovery: Discovery, *, class_name: str) -> None:
+    heads, metric = discovery.classes[class_name], discovery.selected_by[class_name]
+    scores = discovery.scores.get(metric, {})
     others = sorted((head for head in scores if head not in heads), key=lambda head: -scores[head])
     shown = [*heads, *others[: max(0, SHOWN - len(heads))]]
     numbers = [f"{scores[head]:.3f}" if head in scores else "-" for head in shown]
-    rows = [(head, at, "selected" if head in heads else "") for head, at in zip(shown, numbers, strict=True)]
-    show_table((f"{class_name} heads", metric, ""), rows=rows)
-    if not heads:
-        click.echo(f"no head of class {class_name!r} reached its threshold")
+    columns = [shown, numbers, ["selected" if head in heads else "" for head in shown]]
+    titles = [f"{class_name} heads", metric, ""]
+    if class_name in discovery.frequencies:
+        shares, halves = discovery.frequencies[class_name], discovery.half_samples
+        columns.append([f"{round(shares.get(head, 0.0) * halves)} of {halves}" for head in shown])
+        titles.append("half-samples")
+    show_table(titles, rows=list(zip(*columns, strict=True)))
+    for line in _stability_lines(discovery, class_name=class_name):
+        click.echo(line)
 
 
-def _scores(discovery: Discovery, *, metric: str) -> Mapping[str, float]:
-    return discovery.scores.get(metric, {})
+def _stability_lines(discovery: Discovery, *, class_name: str) -> Iterator[str]:
+    """What can be said of the selection of a class in words; the same in the file as on the screen."""
+    if not discovery.classes[class_name]:
+        yield f"no head of class {_one_line(class_name)!r} reached its threshold"
+    if class_name in discovery.overlaps:
+        yield f"two disjoint samples: {discovery.overlaps[class_name].text()}"
+    if class_name in discovery.permuted:
+        yield f"permuted labels: {discovery.permuted[class_name].text()}"
 
 
-def _model_lines(found: Found) -> Iterator[str]:
+def _said_of(found: Found) -> Iterator[str]:
+    """Notes of the procedure and the prompts that it saw."""
     discovery = found.discovery
-    for class_name, heads in discovery.classes.items():
-        yield ""
-        if not heads:
-            yield f"# no head of class {_one_line(class_name)} reached its threshold"
-            continue
-        metric = discovery.selected_by[class_name]
-        scores = _scores(discovery, metric=metric)
-        yield f"[models.{_quoted(found.model_id)}.classes.{_key(class_name)}]"
-        yield f"heads = [{', '.join(_quoted(head) for head in heads)}]"
-        if scores:
-            yield "# " + ", ".join(f"{head}: {scores[head]:.3f}" for head in heads if head in scores)
-        yield f"selected_by = {_quoted(metric)}"
-        yield f"source = {_quoted(f'mechclaims discover {found.mechanism} --model {found.model_id}')}"
-        yield 'split = "discovery"'
+    yield from (f"note: {_one_line(note)}" for note in discovery.notes)
+    if discovery.prompts_sha256:
+        yield f"found on {discovery.n_prompts} prompts of the discovery split, sha256 {discovery.prompts_sha256[:16]}"
+
+
+def _provenance_lines(found: Found) -> Iterator[str]:
+    discovery = found.discovery
+    yield f"# {_one_line(found.model_id)}, fingerprint {found.fingerprint[:16]}"
+    yield f"[models.{_quoted(found.model_id)}.discovery]"
+    yield f"fingerprint = {_quoted(found.fingerprint)}"
+    if discovery.prompts_sha256:
+        yield f"prompts_sha256 = {_quoted(discovery.prompts_sha256)}"
+    if discovery.n_prompts:
+        yield f"n_prompts = {discovery.n_prompts}"
+    if discovery.notes:
+        yield "notes = [" + "".join(f"\n    {_quoted(note)}," for note in discovery.notes) + "\n]"
+
+
+def _class_lines(found: Found, *, class_name: str) -> Iterator[str]:
+    discovery = found.discovery
+    heads, metric = discovery.classes[class_name], discovery.selected_by[class_name]
+    scores = discovery.scores.get(metric, {})
+    yield f"[models.{_quoted(found.model_id)}.classes.{_key(class_name)}]"
+    yield f"heads = [{', '.join(_quoted(head) for head in heads)}]"
+    known = [f"{head}: {scores[head]:.3f}" for head in heads if head in scores]
+    if known:
+        yield "# " + ", ".join(known)
+    yield f"selected_by = {_quoted(metric)}"
+    yield f"source = {_quoted(f'mechclaims discover {found.mechanism} --model {found.model_id}')}"
+    yield 'split = "discovery"'
+    yield from _frequency_lines(discovery, class_name=class_name)
+    yield from (f"# {line}" for line in _stability_lines(discovery, class_name=class_name))
+    yield from (f"{key} = {value}" for key, value in _numbers(discovery, class_name=class_name))
+
+
+def _frequency_lines(discovery: Discovery, *, class_name: str) -> Iterator[str]:
+    if class_name not in discovery.frequencies:
+        return
+    selected = discovery.selection_frequency(class_name)
+    yield f"selection_frequency = [{', '.join(_number(share) for share in selected.values())}]"
+    yield f"half_samples = {discovery.half_samples}"
+    shares = discovery.frequencies[class_name]
+    others = [f"{head}: {_number(share)}" for head, share in shares.items() if head not in selected]
+    if others:
+        yield "# not selected, but in some half-samples: " + ", ".join(others)
+
+
+def _numbers(discovery: Discovery, *, class_name: str) -> Iterator[tuple[str, str]]:
+    """Overlaps as numbers; none where there is nothing to compare."""
+    overlap, permuted = discovery.overlaps.get(class_name), discovery.permuted.get(class_name)
+    if overlap is not None and overlap.comparable:
+        yield "jaccard", _number(overlap.jaccard)
+        yield "jaccard_by_chance", _number(overlap.chance)
+    if permuted is not None:
+        yield "permutations", str(permuted.draws)
+        yield "permuted_heads", _number(permuted.selected)
+    if permuted is not None and permuted.comparable:
+        yield "permuted_jaccard", _number(permuted.jaccard)
+        yield "permuted_jaccard_by_chance", _number(permuted.chance)
+
+
+def _check_out(out: Path, *, force: bool) -> None:
+    """Refuse a file that cannot be written before minutes are spent on what would stand in it."""
+    from harness.store import check_writable
+
+    if out.exists() and not force:
+        raise DeclarationError(f"{out} exists already; name another file, or replace it as a whole with --force.")
+    try:
+        check_writable(out.absolute().parent)
+    except StoreError as error:
+        raise DeclarationError(f"--out {out}: nothing can be written in its folder; name another file.") from error
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if value % 1 else f"{value:.1f}"
 
 
 def _quoted(text: str) -> str:

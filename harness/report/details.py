@@ -67,6 +67,7 @@ def _facts(record: Entry) -> str:
         if subject.get("selected_by"):
             split = f" on the {inline(subject['split'])} split" if subject.get("split") else ""
             origin.append(f"selected by {inline(subject['selected_by'])}{split}")
+        origin.append(_stability(subject))
         lines.append(f"- **Subject:** {named}: {'; '.join(part for part in origin if part)}")
     if record.get("judgement"):
         seeds = record["seeds"]
@@ -77,6 +78,18 @@ def _facts(record: Entry) -> str:
     examples = (record.get("prompts") or {}).get("examples") or ()
     lines += [f"- **Example prompt:** {code(str(examples[0])[:160])}"] if examples else []
     return "\n".join(lines)
+
+
+def _stability(subject: Entry) -> str:
+    """In how many half-samples of the discovery prompts each head is selected; empty where nobody counted."""
+    halves = subject.get("half_samples")
+    if not halves:
+        return ""
+    counts = [f"{round(share * halves)} of {halves}" for share in subject["selection_frequency"]]
+    if len(set(counts)) == 1:
+        return f"{'each ' if len(counts) > 1 else ''}selected in {counts[0]} half-samples"
+    named = (f"{inline(head)} in {count}" for head, count in zip(subject["components"], counts, strict=True))
+    return f"selected: {', '.join(named)} half-samples"
 
 
 def _preconditions(record: Entry) -> str:

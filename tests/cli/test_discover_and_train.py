@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from harness.errors import SubjectNotFound
 from harness.mechanism import Discovery
 from harness.models import recipes, registry
 from harness.subjects import read_subjects
 from tests.cli.calling import call, refused
+from tests.paths import REPOSITORY
 
 
 def test_discover_writes_a_subjects_file_that_can_be_read_back(toy: Path, tiny: str) -> None:
@@ -23,7 +29,9 @@ def test_discover_writes_a_subjects_file_that_can_be_read_back(toy: Path, tiny: 
     assert subject is not None
     assert (subject.heads, subject.selected_by, subject.split) == (("1.2", "1.0"), 'a "score"', "discovery")
     assert subject.source == f"mechclaims discover toy --model {tiny}"
-    assert list(subject.classes) == ["copier"], "an empty class would not be readable"
+    assert subject.classes["missing"] == ()
+    with pytest.raises(SubjectNotFound, match=r"discovery found no head of class 'missing' \(mechclaims discover toy"):
+        read_subjects(Path("heads.toml")).subject(tiny, class_name="missing")
 
 
 def test_discover_prints_the_file_without_out(toy: Path, tiny: str) -> None:
@@ -48,6 +56,127 @@ def test_discover_replaces_a_file_only_with_force_and_leaves_none_half_written(
     assert call("discover", "toy", "--model", tiny, "--out", "heads.toml", "--force").exit_code == 0
     assert "[models." in Path("heads.toml").read_text(encoding="utf-8")
     assert list(Path().glob("*.tmp")) == list(Path().glob(".*.tmp")) == []
+
+
+STABLE = """
+from harness.mechanism import Discovery
+from harness.selection import overlap, permuted
+
+def discover(model, streams, *, say):
+    say("half-sample 1 of 20")
+    return Discovery(
+        classes={"copier": ("1.2", "1.0"), "missing": ()},
+        selected_by={"copier": "score", "missing": "another"},
+        scores={"score": {"1.2": 0.9, "1.0": 0.5, "0.1": 0.1}},
+        frequencies={"copier": {"1.2": 1.0, "1.0": 0.95, "0.1": 0.05}, "missing": {}},
+        half_samples=20,
+        overlaps={"copier": overlap(["1.2", "1.0"], ["1.2"], of=4), "missing": overlap([], [], of=4)},
+        permuted={"copier": permuted(["1.2", "1.0"], [[], ["0.1"]], of=4), "missing": permuted([], [[]], of=4)},
+        notes=("a \\"note\\"\\nof two lines",),
+        prompts_sha256="ab" * 32,
+        n_prompts=60,
+    )
+"""
+
+
+def test_discover_writes_how_stable_the_heads_are_and_where_they_came_from(toy: Path, tiny: str) -> None:
+    (toy / "mechanism.py").write_text(STABLE, encoding="utf-8")
+    result = call("discover", "toy", "--model", tiny, "--out", "heads.toml")
+    assert result.exit_code == 0, result.output
+    model = tomllib.loads(Path("heads.toml").read_text(encoding="utf-8"))["models"][tiny]
+    copier, missing = model["classes"]["copier"], model["classes"]["missing"]
+    assert (copier["heads"], copier["selection_frequency"]) == (["1.2", "1.0"], [1.0, 0.95])
+    assert copier["half_samples"] == 20
+    # {1.2, 1.0} and {1.2}: one of two. One of four is in a pair with probability 1/2, index 1/2: 1/4 by chance.
+    assert (copier["jaccard"], copier["jaccard_by_chance"]) == (0.5, 0.25)
+    # 0 and 1 heads; they share nothing, and a random head would have index 1/4 in one of the two draws.
+    assert (copier["permutations"], copier["permuted_heads"]) == (2, 0.5)
+    assert (copier["permuted_jaccard"], copier["permuted_jaccard_by_chance"]) == (0.0, 0.125)
+    assert (missing["heads"], missing["selection_frequency"]) == ([], [])
+    assert "jaccard" not in missing, "two empty samples agree in nothing that could be reported"
+    found = model["discovery"]
+    assert (found["prompts_sha256"], found["n_prompts"], found["notes"]) == ("ab" * 32, 60, ['a "note"\nof two lines'])
+    assert len(found["fingerprint"]) == 64
+    subject = read_subjects(Path("heads.toml")).subject(tiny, class_name="copier")
+    assert subject is not None
+    assert (subject.frequencies, subject.half_samples) == ({"1.2": 1.0, "1.0": 0.95}, 20)
+
+
+def test_discover_says_what_it_does_and_how_stable_the_heads_are(toy: Path, tiny: str) -> None:
+    (toy / "mechanism.py").write_text(STABLE, encoding="utf-8")
+    result = call("discover", "toy", "--model", tiny, "--out", "heads.toml")
+    assert "discovering heads of" in result.stderr
+    assert "half-sample 1 of 20" in result.stderr
+    shown = " ".join(result.stdout.split())
+    for said in (
+        "19 of 20",
+        "two disjoint samples: 2 and 1 of 4 selected, 1 shared: Jaccard 0.500 (0.250 by chance)",
+        "permuted labels: 2 permutations select 0.50 of 4 on average: Jaccard 0.000 with the selection (0.125 by",
+        "two disjoint samples: neither sample selected any of 4",
+        'note: a "note" of two lines',
+        "found on 60 prompts of the discovery split, sha256 abababababababab",
+    ):
+        assert said in shown
+    text = Path("heads.toml").read_text(encoding="utf-8")
+    assert "# not selected, but in some half-samples: 0.1: 0.05" in text
+    assert "# no head of class 'missing' reached its threshold" in text
+
+
+INTERRUPTED = """
+import time
+
+def discover(model, streams, *, say):
+    say("it has begun")
+    time.sleep(60)
+"""
+RUN = """
+import signal, sys
+from types import SimpleNamespace
+import harness.models.model
+from harness.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background hands on that it is ignored
+harness.models.model.load = lambda *_, **__: SimpleNamespace(id="m", fingerprint="f" * 64, note="")
+main(["discover", "toy", "--model", "induction-2l@0", "--out", "out/heads.toml", "--force"])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as a terminal sends them")
+@pytest.mark.parametrize("before", [None, "mine"])
+def test_discover_interrupted_by_a_signal_leaves_the_folder_as_it_was(toy: Path, before: str | None) -> None:
+    (toy / "mechanism.py").write_text(INTERRUPTED, encoding="utf-8")
+    Path("out").mkdir()
+    if before is not None:
+        Path("out/heads.toml").write_text(before, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen([sys.executable, "-c", RUN], stderr=subprocess.PIPE, text=True, env=environment) as started:
+        assert started.stderr is not None
+        lines = iter(started.stderr.readline, "")
+        assert any("it has begun" in line for line in lines)
+        started.send_signal(signal.SIGINT)
+        assert started.wait(timeout=30) == 1
+    assert {path.name: path.read_text(encoding="utf-8") for path in Path("out").iterdir()} == (
+        {} if before is None else {"heads.toml": before}
+    )
+
+
+def test_discover_interrupted_leaves_no_file_where_there_was_none(
+    toy: Path, tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> Discovery:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.mechanism.Mechanism.discover", property(lambda _: interrupted))
+    result = call("discover", "toy", "--model", tiny, "--out", "new/heads.toml")
+    assert result.exit_code == 1
+    assert not Path("new").exists()
+    assert "Traceback" not in result.output
+
+
+def test_discover_refuses_a_file_that_cannot_be_written_before_it_begins(toy: Path) -> None:
+    Path("file").write_text("", encoding="utf-8")
+    said = refused("discover", "toy", "--model", "induction-2l@0", "--out", "file/heads.toml")
+    assert "--out file/heads.toml: nothing can be written in its folder" in said
 
 
 def test_discover_refuses_before_anything_is_loaded(toy: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from harness.errors import StoreError
 from harness.report import record_text, summary_text, write_report
+from harness.report.details import details
 from harness.report.families import family_label, verdict_counts
 from harness.report.figure_files import claim_forest, summary_forest
 from tests.report.sample_pictures import pictures
@@ -122,6 +123,21 @@ def test_a_section_holds_what_a_sceptic_asks(text: str) -> None:
         "By length of the block",
     ):
         assert asked in of_claim or asked.replace("\\_", "_") in of_claim, asked
+
+
+@pytest.mark.parametrize(
+    ("heads", "shares", "said"),
+    [
+        (1, [1.0], "discovery split; selected in 20 of 20 half-samples"),
+        (2, [0.95, 0.95], "; each selected in 19 of 20 half-samples"),
+        (2, [1.0, 0.35], "; selected: 1.0 in 20 of 20, 1.1 in 7 of 20 half-samples"),
+    ],
+)
+def test_the_line_of_the_subject_says_how_stable_its_selection_is(heads: int, shares: list[float], said: str) -> None:
+    plain = record(heads=heads)
+    counted = {**plain["subject"], "selection_frequency": shares, "half_samples": 20}
+    assert said in details(record(heads=heads, subject=counted), files=None, file_names={})
+    assert "half-sample" not in details(plain, files=None, file_names={})
 
 
 def test_what_was_not_run_names_the_command_that_brings_it(text: str) -> None:
