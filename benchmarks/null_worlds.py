@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from claims.induction.mechanism import discover
-from claims.induction.negatives import measured_on
 from harness.catalog import all_claims
 from harness.mechanism import open_mechanism
 from harness.models.model import load, untrained_twin
+from harness.negatives import measured_on
 from harness.session import BoundClaim, Options, applies, discovery_streams
 from harness.stats.binomial import clopper_pearson
 from harness.store import write_atomically

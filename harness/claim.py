@@ -54,10 +54,7 @@ Item = TypeVar("Item")
 
 
 def claim(**declaration: Any) -> Callable[[Test], Test]:
-    """A decorator that attaches the declaration to a test; the fields are those of `harness.declaration.Claim`.
-
-    Nothing is checked here, so that all problems of a claim are reported together at collection.
-    """
+    """A decorator that attaches a declaration (fields of `harness.declaration.Claim`), checked at collection."""
 
     def attach(test: Test) -> Test:
         test.__claim__ = declaration  # type: ignore[attr-defined]
@@ -103,6 +100,7 @@ class Evidence:
     Attributes:
         claim: the declaration.
         n_units: how many units to sample, as registered for the profile in use.
+        profile: that profile, for bodies whose controls cost more in `full`.
         subject: the components, or None for behaviour of the whole model.
         streams: random streams; the intervals draw from `streams.for_("intervals")`.
         ignore_preconditions: measure and judge even where a precondition fails (for negatives and null worlds).
@@ -113,6 +111,7 @@ class Evidence:
     claim: Claim
     n_units: int
     streams: Streams
+    profile: Profile = "default"
     subject: Subject | None = None
     ignore_preconditions: bool = False
     assay_shown: bool = True
@@ -183,7 +182,7 @@ class Evidence:
         """Fill an exact claim: the number, and the population (by name, without the subject) that it is ranked in."""
         if not self.claim.exact:
             raise DeclarationError(
-                f"claim {self.claim.id!r} samples units; evidence.exact is for claims with units=None"
+                f"claim {self.claim.id!r} samples units or is a replication; evidence.exact is for exact claims"
             )
         self._exact = ExactInput(value, dict(population))
 
@@ -241,7 +240,7 @@ class Evidence:
         if unfilled:
             listed = ", ".join(map(repr, unfilled))
             raise DeclarationError(f"claim {self.claim.id!r}: decide() was called before {listed} was filled")
-        if self._treated is not None:
+        if self._treated is not None and not self.claim.on_papers_prompts:
             check_treated(self.claim, self._treated, n_units=self.n_units, subject=self.subject)
         self.sections.update(
             judge_evidence(

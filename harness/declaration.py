@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from harness.errors import DeclarationError
 
@@ -108,9 +108,11 @@ class Claim:
         margins: bounds joined to the effect.
         rival: the nearest rival explanation, in one sentence.
         exposed_by: the control that would expose the rival.
-        units: the registered number of units; None for an exact claim (weights alone, all inputs enumerated).
+        units: the registered number of units; None where nothing is sampled: for an exact claim (weights alone, all
+            inputs enumerated), and for a replication on the paper's own prompts.
         tier: only `inference` is evidence for a mechanism.
         models: patterns of the model ids on which the claim makes sense, e.g. `("induction-2l@*",)`.
+        profiles: the profiles that measure it, for a search that takes minutes; decides nothing and is not hashed.
         cost: forward passes per unit and tokens per pass, for `--dry-run`; decides nothing and is not hashed.
         version: raised with every change in what is measured.
     """
@@ -130,6 +132,7 @@ class Claim:
     margins: tuple[Margin, ...] = ()
     tier: Tier = "inference"
     models: tuple[str, ...] = ("*",)
+    profiles: tuple[Profile, ...] = ("quick", "default", "full")
     cost: Cost | None = None
     version: int = 1
     alpha: float = field(default=ALPHA, init=False)
@@ -141,8 +144,13 @@ class Claim:
 
     @property
     def exact(self) -> bool:
-        """True where nothing is sampled: the number itself is the whole population's."""
-        return self.units is None
+        """True where nothing is sampled and the number itself is the whole population's."""
+        return self.units is None and not self.on_papers_prompts
+
+    @property
+    def on_papers_prompts(self) -> bool:
+        """True for a replication on the paper's own prompts: its margins decide on the numbers as they are."""
+        return self.units is None and self.tier == "replication"
 
     def interval_method(self, clusters: int) -> str:
         """The interval's method, fixed by the declaration: the metric's kind and the registered clusters."""
@@ -151,8 +159,8 @@ class Claim:
         return "bca" if clusters >= BCA_FROM else "bootstrap-t"
 
     def hash(self) -> str:
-        """sha256 over every field above but the cost, in canonical JSON."""
-        deciding = {name: value for name, value in asdict(self).items() if name != "cost"}
+        """sha256 over every field above but profiles and cost, in canonical JSON."""
+        deciding = {name: value for name, value in asdict(self).items() if name not in ("profiles", "cost")}
         text = json.dumps(deciding, sort_keys=True, ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -181,6 +189,8 @@ def _wording_problems(claim: Claim) -> list[str]:
         found.append('metric has no unit; say what one unit of it is, e.g. unit="nats"')
     if claim.alternative not in ("greater", "less"):
         found.append(f"alternative is {claim.alternative!r}; name the direction: 'greater' or 'less'")
+    if not claim.profiles or set(claim.profiles) - set(get_args(Profile)):
+        found.append(f"profiles is {claim.profiles!r}; name some of {', '.join(get_args(Profile))}")
     if claim.tier not in ("inference", "reliability", "replication"):
         found.append(f"tier is {claim.tier!r}; one of 'inference', 'reliability', 'replication'")
     return found
@@ -201,6 +211,11 @@ def _size_problems(claim: Claim) -> list[str]:
             number = claim.units.for_profile(profile)
             if not isinstance(number, int) or number < MIN_CLUSTERS:
                 found.append(f"units.{profile} is {number!r}; register at least {MIN_CLUSTERS}")
+    if claim.on_papers_prompts and not (claim.margins and all(margin.at_least is not None for margin in claim.margins)):
+        found.append(
+            "a replication without units is decided by its margins: declare the distance to the published number, with "
+            "at_least and at_most"
+        )
     for margin in claim.margins:
         if not margin.reason.strip() or not margin.unit.strip():
             found.append(f"margin {margin.name!r} has no unit or no reason")
@@ -219,6 +234,8 @@ def _control_problems(claim: Claim) -> list[str]:
     for kind in sorted(set(kinds) - _KINDS):
         found.append(f"control kind {kind!r} is not one of {', '.join(sorted(_KINDS))}")
     if claim.tier == "replication":
+        if claim.on_papers_prompts and claim.controls:
+            found.append("a replication without units has nothing to resample: it takes margins and no controls")
         return found
     if claim.exact:
         if "component" not in kinds:

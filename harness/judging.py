@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harness.contrasts import Against, Contrast, contrasts_of, ranks_of
 from harness.declaration import Claim, Margin
 from harness.errors import StatisticsError
-from harness.stats.records import Condition, Judgement, Rule
+from harness.stats.records import Condition, Judgement, Rule, Sampling, Side
 from harness.values import UnitValues
 
 RESAMPLES = 9_999
@@ -31,6 +31,24 @@ class MarginInput:
 
     values: UnitValues
     relative_to: UnitValues | None = None
+
+
+@dataclass(frozen=True)
+class _Enumerated:
+    """A number on the paper's own prompts, where nothing is sampled: every bound is the number itself."""
+
+    estimate: float
+    clusters: int
+    method: str = "enumerated"
+
+    def bound(self, error: float, *, side: Side) -> float:
+        """The number, at any error and on either side."""
+        return self.estimate
+
+    def p_value(self, threshold: float, *, alternative: Literal["greater", "less"]) -> float:
+        """0 where the number reaches the threshold, else 1: what `outcome_of` needs, and never a p of the record."""
+        reached = self.estimate >= threshold if alternative == "greater" else self.estimate <= threshold
+        return 0.0 if reached else 1.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,7 @@ def judge_evidence(
     """The record's sections `units`, `measured`, `judgement`, `ranks`, `exact` and `shares`.
 
     A statistic that is not defined on the values (no variation, a denominator near zero) makes the claim `invalid`.
+    Of a replication on the paper's own prompts nothing is resampled.
 
     Raises:
         StatisticsError: what was filled does not correspond: other units, other components.
@@ -115,9 +134,14 @@ def _margin_conditions(
     from harness.stats.sampling import mean_sampling
 
     rule: Rule = "non-inferiority" if margin.at_least is None else "equivalence"
+    sampling: Sampling
     for row, component in enumerate(entry.values.components):
         values = entry.values.values[row]
-        if entry.relative_to is None:
+        if claim.on_papers_prompts:
+            if entry.relative_to is not None:
+                raise StatisticsError(f"margin {margin.name!r} is a ratio; on the paper's own prompts give its numbers")
+            sampling = _Enumerated(float(values.mean()), len(set(entry.values.clusters)))
+        elif entry.relative_to is None:
             method = claim.interval_method(len(set(entry.values.clusters)))
             sampling = mean_sampling(
                 values, clusters=entry.values.clusters, method=method, rng=rng, resamples=resamples
@@ -192,6 +216,8 @@ def _judgement(
 
     if not conditions:
         return {"verdict": "invalid", "reason": failed or "nothing was measured", "components": (), "outcomes": ()}
+    if claim.on_papers_prompts:
+        return _judge_replication(claim, conditions, failed=failed)
     judged: Judgement = judge(
         conditions,
         alpha=claim.alpha,
@@ -205,6 +231,19 @@ def _judgement(
     for outcome in plain["outcomes"]:
         outcome["hedges_g"] = sizes.get((outcome["component"], outcome["control"]))
     return plain
+
+
+def _judge_replication(claim: Claim, conditions: Sequence[Condition], *, failed: str | None) -> dict[str, Any]:
+    """The paper's own prompts: every number lies within its tolerance or not; there is no interval, p or family."""
+    from harness.stats.reading import outcome_of
+
+    no_p = {"p": None, "p_zero": None, "hedges_g": None}
+    judged = [asdict(outcome_of(each, alpha=claim.alpha, level=claim.alpha)) | no_p for each in conditions]
+    apart = [outcome for outcome in judged if not outcome["holds"]]
+    said = "{component}: {control} is {estimate:.4g} (asked: within [{threshold:.4g}, {upper:.4g}])"
+    reason = "; ".join(said.format(**each) for each in apart) or f"all {len(judged)} numbers are the published ones"
+    verdict = "invalid" if failed else "refuted" if apart else "supported"
+    return {"verdict": verdict, "reason": failed or reason, "components": (), "outcomes": tuple(judged)}
 
 
 def _judge_exact(claim: Claim, exact: ExactInput, *, assay_shown: bool, failed: str | None) -> dict[str, Any]:

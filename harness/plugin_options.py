@@ -52,7 +52,9 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def chosen_models(config: pytest.Config, claim: Claim, mechanism: Mechanism) -> list[str]:
-    """The models that a claim is measured on: those asked for, or the mechanism's, where the claim applies."""
+    """The models that a claim is measured on: those asked for, or the mechanism's, where claim and profile apply."""
+    if config.getoption("--profile") not in claim.profiles:
+        return []
     asked: Sequence[str] | None = config.getoption("--model")
     if asked is None:
         asked = default_models(mechanism, profile=config.getoption("--profile"), weights=list(_weights(config)))

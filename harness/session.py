@@ -109,6 +109,7 @@ def prepare(
         claim=bound.claim,
         n_units=0 if units is None else (options.n_units or units.for_profile(options.profile)),
         streams=streams,
+        profile=options.profile,
         subject=subject,
         ignore_preconditions=options.ignore_preconditions,
         assay_shown=_assay_shown(bound),

@@ -32,6 +32,8 @@ def test_a_complete_declaration_has_no_problems():
         ({"id": "No Dots"}, "mechanism.name"),
         ({"metric": Metric("score", unit="")}, "metric has no unit"),
         ({"sesoi": 0}, "sesoi is 0"),
+        ({"profiles": ()}, "name some of quick, default, full"),
+        ({"profiles": ("nightly",)}, "name some of quick, default, full"),
         ({"sesoi": None}, "sesoi is None"),
         ({"sesoi_reason": ""}, "sesoi_reason is empty"),
         ({"alternative": "two-sided"}, "name the direction"),

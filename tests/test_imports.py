@@ -62,6 +62,7 @@ LAYERS = {
     "harness.session": "claim",
     "harness.planning": "claim",
     "harness.catalog": "claim",
+    "harness.negatives": "claim",
     "harness.plugin": "shells",
     "harness.plugin_options": "shells",
     "harness.plugin_checks": "shells",

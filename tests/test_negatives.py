@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from claims.induction.negatives import OFFSET, fixed_offset_impostor, measured_on, negatives
+from claims.induction.negatives import OFFSET, fixed_offset_impostor, negatives
 from fixtures.prompts.repeated import random_blocks
 from harness.attention import attention_scores
 from harness.catalog import all_claims
 from harness.mechanism import open_mechanism
 from harness.models.model import load
+from harness.negatives import measured_on
 from harness.sequences import Positions
 from harness.session import BoundClaim, Options, applies
 from tests.paths import REPOSITORY

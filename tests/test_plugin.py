@@ -286,6 +286,12 @@ def test_an_error_is_told_once_and_without_a_traceback(suite):
     assert told.count("subject 7.7 is not in model") == 1
 
 
+def test_a_claim_is_measured_in_its_profiles_only(suite):
+    source = toy(x=("units=Units(default=24", 'profiles=("full",), units=Units(default=24'))
+    suite(source).assert_outcomes(deselected=1)
+    suite(source, "--profile", "full").assert_outcomes(passed=1)
+
+
 def test_heads_selected_where_they_are_claimed_are_a_collection_error(suite, tiny_model):
     result = suite(with_subject() | registered(tiny_model, split="confirmation"), "--collect-only")
     result.stdout.fnmatch_lines(["*was selected on the confirmation split*"])

@@ -1,18 +1,20 @@
-"""Every claim on GPT-2 small runs on a random GPT-2 with as many heads, loaded from a folder; none is supported."""
+"""Every induction claim on GPT-2 small runs on a random GPT-2 with as many heads, loaded from a folder; none is supported."""
 
 from __future__ import annotations
 
 import pytest
 
-from claims.induction.negatives import measured_on
 from harness.catalog import all_claims
 from harness.mechanism import open_mechanism
 from harness.models.model import load
+from harness.negatives import measured_on
 from harness.session import BoundClaim, Options, applies
 from tests.paths import REPOSITORY
 
 MODEL = "gpt2-small"
-CLAIMS = [entry for entry in all_claims(REPOSITORY / "claims") if applies(entry.claim, MODEL)]
+CLAIMS = [
+    entry for entry in all_claims(REPOSITORY / "claims", mechanism="induction") if applies(entry.claim, MODEL)
+]  # those on prompts of words need their words: tests/test_ioi_claims.py
 
 
 @pytest.fixture(scope="module")

@@ -5,24 +5,29 @@ The logit difference is IO minus S at the last token. Effects are falls of it: c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fixtures.prompts.ioi import IoiPrompts, Split, ioi_prompts
+from fixtures.prompts.ioi_record import PositionName
 from harness.attention import attention_scores
 from harness.effects import Effects, effects_over, mask
 from harness.interventions import (
     Edge,
     Intervention,
+    Run,
     Runs,
     edge_patch,
+    engine_of,
     patch,
     path_patches,
 )
 from harness.metrics import LogitDifference
+from harness.subjects import parse_head
 from harness.values import UnitValues
 
 if TYPE_CHECKING:
@@ -30,6 +35,13 @@ if TYPE_CHECKING:
     from harness.models.model import Model
     from harness.seeding import Streams
     from harness.subjects import Subject
+
+SHUFFLES = 10
+"""Exchanges of the roles that the label control averages: fewer leave a chance preference in."""
+HeadSets: TypeAlias = Mapping[str, Sequence[str]]
+"""Sets of heads that are changed together, by the name that their row gets."""
+Sender = Literal["end", "s2", "s1_next"]
+"""Positions at which heads of the circuit write."""
 
 
 def draw(model: Model, streams: Streams, *, split: Split, n: int) -> IoiPrompts:
@@ -64,9 +76,13 @@ def behaviour(model: Model, prompts: IoiPrompts) -> UnitValues:
 
 
 def relabelled(values: UnitValues, prompts: IoiPrompts, streams: Streams) -> UnitValues:
-    """The same values where IO and S are exchanged in half of each template's prompts: differences turn their sign."""
-    shuffled = prompts.corrupted("shuffled roles", streams.for_("roles"))
-    sign = np.where(shuffled.io == prompts.io, 1.0, -1.0)
+    """The same values where IO and S are exchanged in half of each template's prompts, averaged over `SHUFFLES` draws.
+
+    The values are differences between IO and S: exchanged, they turn their sign.
+    """
+    rng = streams.for_("roles")
+    kept = [prompts.corrupted("shuffled roles", rng).io == prompts.io for _ in range(SHUFFLES)]
+    sign = np.where(kept, 1.0, -1.0).mean(axis=0)
     return by_template(replace(values, values=values.values * sign), prompts)
 
 
@@ -81,20 +97,25 @@ def by_order(evidence: Evidence, values: UnitValues, prompts: IoiPrompts) -> Non
     evidence.table("By order of the names", columns=["order", "prompts", "mean, logits", "share above 0"], rows=rows)
 
 
-def readers(subject: Subject) -> list[str]:
-    """Queries of the heads that write: name movers and S-suppressors of this model."""
-    writers = [head for name in ("name-mover", "s-suppressor") for head in subject.classes.get(name, ())]
-    return [f"{head}.q" for head in writers]
+def queries(heads: Sequence[str]) -> tuple[str, ...]:
+    """The queries of these heads, as receivers of a path."""
+    return tuple(f"{head}.q" for head in heads)
 
 
-def show_heads(evidence: Evidence, name: str, values: UnitValues, model: Model, *, unit: str) -> None:
-    """Record a map of a score over all heads, the subject's marked."""
-    assert evidence.subject is not None, "these claims have subjects"
-    scores = values.mean().reshape(model.n_layers, model.n_heads)
-    marked = evidence.subject.heads
-    evidence.picture(
-        "head_map", name, caption="Mean over prompts; subjects are marked.", unit=unit, values=scores, marked=marked
-    )
+def keys_and_values(heads: Sequence[str]) -> tuple[str, ...]:
+    """The keys and values that these heads read, as receivers of a path."""
+    return tuple(f"{head}.{kind}" for head in heads for kind in ("k", "v"))
+
+
+def writers(subject: Subject) -> tuple[str, ...]:
+    """Heads that write towards the answer: name movers and S-suppressors of this model."""
+    return tuple(head for name in ("name-mover", "s-suppressor") for head in subject.classes.get(name, ()))
+
+
+def before(model: Model, receivers: Sequence[str]) -> list[str]:
+    """The heads in layers before all of these receivers (`7.3.q`); none where there are no receivers."""
+    first = min((int(name.split(".")[0]) for name in receivers), default=0)
+    return [head for head in model.heads() if parse_head(head)[0] < first]
 
 
 def by_template(values: UnitValues, prompts: IoiPrompts) -> UnitValues:
@@ -102,55 +123,126 @@ def by_template(values: UnitValues, prompts: IoiPrompts) -> UnitValues:
     return UnitValues(values.values, values.components, values.units, prompts.templates)
 
 
-def attention_to_io(model: Model, prompts: IoiPrompts, *, at: IoiPrompts | None = None) -> UnitValues:
-    """Attention from the last token to IO minus that to S1 and S2 together: [head, prompt].
+def attention_from(
+    query: PositionName,
+    model: Model,
+    prompts: IoiPrompts,
+    *,
+    to: PositionName,
+    rather_than: Sequence[PositionName] = (),
+    offset: int = 0,
+    at: IoiPrompts | None = None,
+) -> UnitValues:
+    """Attention of every head from one named position to another, minus that to others together: [head, prompt].
 
     Args:
+        query: where the heads stand.
         model: the model.
         prompts: what is run.
-        at: prompts whose positions of IO, S1 and S2 are read; those of `prompts` by default.
+        to: where they should attend.
+        rather_than: positions whose attention is subtracted.
+        offset: moves `to` by so many tokens.
+        at: prompts whose positions are read; those of `prompts` by default.
     """
     where = at or prompts
-    io, s1, s2 = (attention_scores(model, prompts, pairs=where.at("end", key=key)) for key in ("io", "s1", "s2"))
-    return by_template(io.minus(s1).minus(s2), prompts)
+    pairs = where.at(query, key=to)
+    if offset:
+        pairs = pairs.with_keys(np.maximum(pairs.require_keys() + offset, 0))
+    scores = attention_scores(model, prompts, pairs=pairs)
+    for other in rather_than:
+        scores = scores.minus(attention_scores(model, prompts, pairs=where.at(query, key=other)))
+    return by_template(scores, prompts)
 
 
-def direct_effects(model: Model, prompts: IoiPrompts, heads: Sequence[str], *, other: IoiPrompts) -> Effects:
-    """What each head writes into the logits itself at the last token, where its edge carries `other`'s value."""
+def attention_moved(
+    model: Model, prompts: IoiPrompts, sets: HeadSets, *, readers: Sequence[str], other: IoiPrompts
+) -> UnitValues:
+    """By how much the readers attend less to IO, rather than to S1 and S2, when sets reach their queries from `other`.
+
+    [set, prompt]: the mean over readers of clean minus patched, at the last token.
+    """
+    engine = engine_of(model)
+    places = [parse_head(head) for head in readers]
+    layers = sorted({layer for layer, _ in places})
+    values = np.zeros((len(sets), len(prompts)))
+    for index, batch in prompts.batches():
+        keep = ("z", "attn_out", "mlp_out", "pattern")
+        runs = Runs.of(engine, batch.tensor(), corrupted=other.rows(index).tensor(), keep=keep)
+        end = mask(batch.positions.end, runs)
+        paths = path_patches(runs, sets, receivers=queries(readers), mlps="recomputed", positions=end)
+
+        def to_io(run: Run, batch: IoiPrompts = batch) -> NDArray[np.float64]:
+            rows, last = np.arange(len(batch)), batch.positions.end
+            found = [run.kept("pattern", layer)[rows, head, last].double().numpy() for layer, head in places]
+            named = {name: np.mean(found, axis=0)[rows, getattr(batch.positions, name)] for name in ("io", "s1", "s2")}
+            return np.asarray(named["io"] - named["s1"] - named["s2"])
+
+        clean = to_io(runs.clean)
+        for row, path in enumerate(paths):
+            run = engine.run(batch.tensor(), edits=path.edits, keep={"pattern": layers}, stop_at_layer=layers[-1] + 1)
+            values[row, index] = clean - to_io(run)
+    return UnitValues(values, tuple(sets), prompts.units, prompts.templates)
+
+
+def singly(heads: Iterable[str]) -> HeadSets:
+    """Every head as a set of its own."""
+    return {head: (head,) for head in heads}
+
+
+def direct_effects(model: Model, prompts: IoiPrompts, sets: HeadSets, *, other: IoiPrompts) -> Effects:
+    """What each set of heads writes into the logits at the last token itself: its edges carry `other`'s values."""
 
     def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
         end = mask(batch.positions.end, runs)
-        return [edge_patch(runs, [Edge(head, "logits")], positions=end, name=head) for head in heads]
+        edges = {name: [Edge(head, "logits") for head in heads] for name, heads in sets.items()}
+        return [edge_patch(runs, each, positions=end, name=name) for name, each in edges.items()]
 
     return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)
 
 
 def total_effects(
-    model: Model, prompts: IoiPrompts, sets: Mapping[str, Sequence[str]], *, other: IoiPrompts
+    model: Model, prompts: IoiPrompts, sets: HeadSets, *, other: IoiPrompts, at: Sender = "end"
 ) -> Effects:
-    """The heads of each set take their values of `other` at the last token; everything after is recomputed."""
+    """The heads of each set take their values of `other` at one position; everything after is recomputed."""
+
+    def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
+        here = mask(getattr(batch.positions, at), runs)
+        return [patch(runs, heads, positions=here, name=name) for name, heads in sets.items()]
+
+    return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)
+
+
+def made_up(
+    model: Model, prompts: IoiPrompts, sets: HeadSets, *, patched: Sequence[str], other: IoiPrompts
+) -> UnitValues:
+    """What sets of later heads write more towards IO, into the logits themselves, once `patched` are patched.
+
+    [set, prompt]: the edges of a set to the logits of the clean prompts carry its outputs under the patch.
+    """
 
     def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
         end = mask(batch.positions.end, runs)
-        return [patch(runs, heads, positions=end, name=name) for name, heads in sets.items()]
+        under = runs.under(patch(runs, patched, positions=end).edits)
+        edges = {name: [Edge(head, "logits") for head in heads] for name, heads in sets.items()}
+        return [edge_patch(under, each, positions=end, name=name) for name, each in edges.items()]
 
-    return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)
+    fall = effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference).fall()
+    return replace(fall, values=-fall.values)
 
 
 def path_effects(
     model: Model,
     prompts: IoiPrompts,
-    senders: Sequence[str],
+    sets: HeadSets,
     *,
     receivers: Sequence[str],
     other: IoiPrompts,
-    at: Literal["end", "s2", "s1_next"] = "end",
+    at: Sender,
 ) -> Effects:
-    """Each sender at one position of `other`, followed into the receivers with all other heads frozen."""
+    """Each set of heads at one position of `other`, followed into the receivers with all other heads frozen."""
 
     def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
         here = mask(getattr(batch.positions, at), runs)
-        sets = {head: (head,) for head in senders}
         return path_patches(runs, sets, receivers=receivers, mlps="recomputed", positions=here)
 
     return effects_over(
@@ -158,10 +250,10 @@ def path_effects(
     )
 
 
-def highest(values: dict[str, float], *, at_least: float, most: int) -> tuple[str, ...]:
-    """Names whose value reaches a threshold, the highest first."""
-    order = sorted(values, key=lambda name: -values[name])
-    return tuple(name for name in order if values[name] >= at_least)[:most]
+def after(model: Model, heads: Sequence[str]) -> list[str]:
+    """The heads in layers after the first of these, without them; none where there are no heads."""
+    first = min((parse_head(head)[0] for head in heads), default=model.n_layers)
+    return [head for head in model.heads() if parse_head(head)[0] > first and head not in heads]
 
 
 def means(values: UnitValues) -> dict[str, float]:

@@ -1,69 +1,115 @@
 """Which heads play the parts of the IOI circuit, found on the discovery split by exact interventions.
 
-The parts are found from the logits backwards, as Wang et al. (2023) found them:
+The parts are found from the logits backwards, as Wang et al. (2023) found them (`finding.py`). At each step a head is
+selected where its effect is at least the threshold and it attends as the class's name says:
 
-1. *Direct effect*: each head's edge to the logits carries, at the last token, what it writes on prompts with other
-   names. Heads whose direct effect reaches the threshold write towards IO: those that attend more to IO than to S1
-   and S2 are name movers, those that attend more to S2 than to IO are S-suppressors (the paper has no such class in
-   GPT-2 small). Heads whose direct effect is as far below zero are negative name movers.
-2. *Path effect*: each earlier head at the last token is followed, with all other heads frozen, into the queries of
-   name movers and S-suppressors, on prompts in which nothing is repeated (ABC). Those that lower the logit difference
-   by the threshold are S-inhibition heads.
+1. *Direct effect*: what a head writes into the logits itself at the last token is exchanged for what it writes on
+   prompts with other names. Name movers write towards IO and attend to it; S-suppressors attend to S2 and write against
+   S (GPT-2 small has none); negative name movers attend to IO and write against it. Heads that do neither are kept as
+   other writers and other negatives: they belong to the circuit, and no claim says what they do.
+2. *Made up*: how much more later heads write towards IO once the name movers are patched: backup name movers. A
+   negative name mover that then writes less against IO is none.
+3. *Path effects*, with all other heads frozen: heads that attend from the last token to S2, into the queries of name
+   movers and S-suppressors, on prompts that repeat no name (ABC): S-inhibition heads.
+4. *Total effects*, with everything after recomputed: heads at S2 that attend to S1 (duplicate token) or to the token
+   after it (induction), exchanged for their outputs on ABC prompts; heads at S1+1 that attend to S1 (previous token),
+   exchanged for those on prompts with other names. Through which heads they act is for the claims to say.
 
-The threshold is 5 % of the model's own logit difference on the discovery split, at least 0.1 logits.
+The threshold is 2.5 % of the model's own logit difference on the discovery split, at least 0.05 logits: half of the
+claims' smallest effect of interest, since a class acts together and is claimed as a whole. Over templates the effect
+must also be above zero (one-sided 97.5 % bound), so that a large head does not pass by chance.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claims.ioi.measurements import behaviour, direct_effects, draw, highest, means, path_effects
-from harness.attention import attention_scores
+import numpy as np
+
+from claims.ioi.finding import PARTS, Found, Say, find
+from claims.ioi.measurements import behaviour, draw, means
 from harness.mechanism import Discovery
+from harness.selection import HALVES, Permuted, disjoint_halves, frequencies, half_samples, overlap, permuted
 
 if TYPE_CHECKING:
     from harness.models.model import Model
     from harness.seeding import Streams
 
-SHARE = 0.05
-LEAST_LOGITS = 0.1
-MOST_HEADS = 4
+SHARE = 0.025
+LEAST_LOGITS = 0.05
 PROMPTS = 60
-DIRECT = "direct effect on the logit difference"
-PATH = "path effect through the queries of the heads that write"
 
 
-def discover(model: Model, streams: Streams, *, thresholds: bool = True) -> Discovery:
-    """Name movers, S-suppressors, negative name movers and S-inhibition heads, with the scores of every head."""
+def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, thresholds: bool = True) -> Discovery:
+    """All classes of heads, with the scores of every head, and how stable the selection is.
+
+    Args:
+        model: the model.
+        streams: of the discovery split.
+        say: told what is being done.
+        thresholds: without them, for null worlds, any effect above zero is enough.
+    """
     prompts = draw(model, streams, split="discovery", n=PROMPTS)
-    renamed = prompts.corrupted("random names", streams.for_("names"))
-    abc = prompts.corrupted("ABC", streams.for_("ABC"))
-    least = max(LEAST_LOGITS, SHARE * float(behaviour(model, prompts).mean()[0])) if thresholds else -float("inf")
-
-    heads = model.heads()
-    direct = means(direct_effects(model, prompts, heads, other=renamed).fall())
-    to = {key: means(attention_scores(model, prompts, pairs=prompts.at("end", key=key))) for key in ("io", "s1", "s2")}
-    of_io = {head: direct[head] for head in heads if to["io"][head] > to["s1"][head] + to["s2"][head]}
-    of_s = {head: direct[head] for head in heads if to["s2"][head] > to["io"][head] + to["s1"][head]}
-    against = {head: -direct[head] for head in heads}
-    movers = highest(of_io, at_least=least, most=MOST_HEADS)
-    suppressors = highest(of_s, at_least=least, most=MOST_HEADS)
-    negative = highest(against, at_least=least, most=MOST_HEADS)
-
-    readers = (*movers, *suppressors)
-    first = min((int(head.split(".")[0]) for head in readers), default=0)
-    earlier = [head for head in heads if int(head.split(".")[0]) < first]
-    path: dict[str, float] = {}
-    if earlier:
-        receivers = [f"{head}.q" for head in readers]
-        path = means(path_effects(model, prompts, earlier, receivers=receivers, other=abc).fall())
+    whole = float(behaviour(model, prompts).mean()[0])
+    least = max(LEAST_LOGITS, SHARE * whole) if thresholds else -float("inf")
+    say(f"logit difference {whole:.2f}; a head is selected from {least:.2f} logits on")
+    found = find(model, prompts, streams, least=least, say=say)
+    say("the same on two halves of the templates")
+    samples = [
+        find(model, prompts.rows(columns), streams, least=least, say=say)
+        for columns in disjoint_halves(prompts.templates, rng=streams.for_("disjoint samples"))
+    ]
+    candidates = _candidates(found, *samples)
+    circuit = tuple(dict.fromkeys(head for heads in found.classes.values() for head in heads))
     return Discovery(
-        classes={
-            "name-mover": movers,
-            "s-suppressor": suppressors,
-            "negative-name-mover": negative,
-            "s-inhibition": highest(path, at_least=least, most=MOST_HEADS),
+        classes={**found.classes, "circuit": circuit},
+        selected_by={**{part.name: part.effect for part in PARTS}, "circuit": "all classes together"},
+        scores={effect: means(values) for effect, values in found.effects.items()},
+        frequencies=_frequencies(found, streams),
+        half_samples=HALVES,
+        overlaps={
+            part.name: overlap(*(each.classes[part.name] for each in samples), of=candidates[part.name])
+            for part in PARTS
+            if part.name in candidates
         },
-        selected_by={"name-mover": DIRECT, "s-suppressor": DIRECT, "negative-name-mover": DIRECT, "s-inhibition": PATH},
-        scores={DIRECT: direct, PATH: path},
+        permuted=_permuted(found, streams),
+        notes=(
+            "Half-samples and permuted labels keep the receivers of the path; the two disjoint samples find their own.",
+            "Chance is that of heads drawn from those that attend as the class's name says.",
+            "Permuted labels exchange IO and S in exactly half of each template's prompts.",
+        ),
+        prompts_sha256=prompts.sha256(),
+        n_prompts=len(prompts),
     )
+
+
+def _candidates(*several: Found) -> dict[str, int]:
+    """By class, how many heads attend as its name says in any of the samples; classes without any are left out."""
+    found = {}
+    for part in PARTS:
+        heads = {head for each in several if part.effect in each.effects for head in each.candidates(part)}
+        if heads:
+            found[part.name] = len(heads)
+    return found
+
+
+def _frequencies(found: Found, streams: Streams) -> dict[str, dict[str, float]]:
+    """By class, the share of half-samples of the templates that select each head."""
+    halves = half_samples(found.prompts.templates, rng=streams.for_("half-samples"))
+    return {part.name: frequencies([found.select(part, columns) for columns in halves]) for part in PARTS}
+
+
+def _permuted(found: Found, streams: Streams) -> dict[str, Permuted]:
+    """By class, what is selected where the labels IO and S are exchanged in half of each template's prompts."""
+    rng, prompts = streams.for_("permuted labels"), found.prompts
+    exchanged = [prompts.corrupted("shuffled roles", rng).io != prompts.io for _ in range(HALVES)]
+    signs = [np.where(each, -1.0, 1.0) for each in exchanged]
+    return {
+        part.name: permuted(
+            found.classes[part.name],
+            [found.select(part, signs=each) for each in signs],
+            of=len(found.candidates(part)),
+        )
+        for part in PARTS
+        if part.effect in found.effects and found.candidates(part)
+    }

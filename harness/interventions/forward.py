@@ -187,7 +187,7 @@ class ForwardPass:
         if pos > 1:
             scores.masked_fill_(torch.ones(pos, pos, dtype=torch.bool, device=q.device).triu(1), -torch.inf)
         if past_k is not None:
-            before = _shared(grouped, past_k.transpose(2, 3)).view(rows, n_heads, pos, past_k.shape[2])
+            before = _shared(grouped, past_k.transpose(2, 3)).reshape(rows, n_heads, pos, past_k.shape[2])
             scores = torch.cat((before, scores), dim=-1)
         return (scores * self._weights.attn_scale).softmax(dim=-1)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import InterventionError
+from harness.interventions.edits import Edit
 from harness.interventions.engine import Engine
 from harness.interventions.hooks import HookEngine
 from harness.interventions.run import Run
@@ -25,11 +26,14 @@ class Runs:
         engine: what ran them: the fast engine, or the slow one that uses the model's own hooks.
         clean: the pass that interventions change.
         corrupted: the pass that patches come from; None where no intervention needs one.
+        edited: whether that pass is one of the clean prompts under edits, so that their tokens do not tell where the
+            two differ.
     """
 
     engine: Engine | HookEngine
     clean: Run
     corrupted: Run | None = None
+    edited: bool = False
 
     @classmethod
     def of(
@@ -61,6 +65,14 @@ class Runs:
         other = None if corrupted is None else engine.run(corrupted, keep=tuple(keep))
         return cls(engine, first, other)
 
+    def under(self, edits: Sequence[Edit], *, keep: Collection[str] = ("z",)) -> Runs:
+        """The clean prompts, with the same prompts under these edits as the pass that patches come from.
+
+        What then is patched is what the edits changed further on: a head that makes up for an ablated one.
+        """
+        other = self.engine.run(self.clean.tokens, edits=edits, keep=tuple(keep))
+        return Runs(self.engine, self.clean, other, edited=True)
+
     @property
     def frame(self) -> Frame:
         """The sizes that edits are checked against."""
@@ -75,10 +87,14 @@ class Runs:
     def differ(self, *, at: Bool[Tensor, "batch pos"] | None = None) -> Bool[Tensor, "batch pos"]:
         """True from the first position on at which a prompt's corrupted tokens differ from its clean ones.
 
-        Before it the two passes are equal, since attention is causal. With `at` only where that is true as well;
-        InterventionError where it is no mask of these prompts.
+        Before it the two passes are equal, since attention is causal; under edits they may differ anywhere. With `at`
+        only where that is true as well; InterventionError where it is no mask of these prompts.
         """
+        import torch
+
         differ = (self.clean.tokens != self.source().tokens).cumsum(dim=1) > 0
+        if self.edited:
+            differ = torch.ones_like(differ)
         if at is None:
             return differ
         self.frame.require_mask(at)

@@ -126,7 +126,7 @@ def _outcomes(record: Entry) -> str:
                 inline(one["component"]),
                 f"{inline(one['control'])} ({inline(kind)})",
                 number(effect.estimate),
-                interval(effect.low, effect.high),
+                interval(effect.low, effect.high) if effect.sampled else "-",
                 must_be(effect),
                 p_value(effect.p),
                 p_value(effect.p_adjusted),

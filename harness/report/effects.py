@@ -26,7 +26,7 @@ class Effect:
         holds: whether the condition holds.
         component: the component it is about.
         control: what it is measured against.
-        sampled: False for an exact claim, which has no interval.
+        sampled: False for an exact claim and on a paper's own prompts, which have no interval.
         unit: the metric's, or the margin's own.
         foreign: True for a margin whose unit is not the metric's, so that it fits no axis of effects.
         scale: what its distance from the threshold is told in: the claim's SESOI, or the size of the margin.
@@ -100,6 +100,7 @@ def effect_of(outcome: Entry) -> Effect:
         holds=bool(outcome["holds"]),
         component=str(outcome["component"]),
         control=str(outcome["control"]),
+        sampled=outcome.get("method") != "enumerated",
         p=None if outcome.get("p") is None else to_float(outcome["p"]),
     )
 

@@ -43,6 +43,11 @@ def method(record: Entry) -> str:
     """What was measured, how often, and how its interval was made, in a few sentences."""
     claim, metric = record["claim"], record["claim"]["metric"]
     name, unit = inline(metric["name"]), inline(metric["unit"])
+    if _on_papers_prompts(claim):
+        return (
+            f"The paper's own prompts, all of them: {name} ({unit}), beside the published numbers. Nothing is sampled, "
+            "so there is no interval."
+        )
     if claim["units"] is None:
         return (
             f"The weights alone, everything enumerated: one number, {name} ({unit}), ranked among the other "
@@ -61,6 +66,8 @@ def refuting(claim: Entry) -> str:
     """What would have refuted the claim: generated from the declaration, so it was fixed before measuring."""
     unit, sesoi = inline(claim["metric"]["unit"]), number(claim["sesoi"])
     greater = claim["alternative"] == "greater"
+    if _on_papers_prompts(claim):
+        return " ".join(_tolerance_sentence(margin) for margin in claim["margins"])
     if claim["units"] is None:
         side, place = ("below", "the population's 95th") if greater else ("above", "the population's 5th")
         return (
@@ -93,6 +100,8 @@ def reach(record: Entry) -> str:
     """The population that one record speaks about; one checkpoint is never called "models"."""
     seed = training_seed(record)
     checkpoint = f"this one checkpoint (training seed {seed})" if seed is not None else "this one checkpoint"
+    if _on_papers_prompts(record["claim"]):
+        return f"These prompts, {checkpoint}, and this engine; no mechanism."
     if record["claim"]["units"] is None:
         return f"The weights of {checkpoint}."
     return f"Prompts of this generator, {checkpoint}, these settings; nothing wider."
@@ -127,6 +136,15 @@ def _margin_sentence(margin: Entry) -> str:
     low, high = margin.get("at_least"), margin["at_most"]
     span = f"above {number(high)} {unit}" if low is None else f"outside [{number(low)}, {number(high)}] {unit}"
     return f"So would “{inline(margin['name'])}”, had its whole interval lain {span}."
+
+
+def _on_papers_prompts(claim: Entry) -> bool:
+    return claim["units"] is None and claim["tier"] == "replication"
+
+
+def _tolerance_sentence(margin: Entry) -> str:
+    span = f"[{number(margin['at_least'])}, {number(margin['at_most'])}] {inline(margin['unit'])}"
+    return f"One number whose “{inline(margin['name'])}” lies outside {span}."
 
 
 def _link(entry: Entry) -> str:

@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 
 from harness.interventions import (
+    Engine,
     Intervention,
     Replace,
+    Runs,
     Target,
     ablate,
     corrupted,
     keep_only,
+    measure,
     patch,
     zero,
 )
-from tests.interventions.bridges import largest
+from harness.metrics import LogitDifference
+from tests.interventions.bridges import largest, some_tokens
 from tests.interventions.runs import (
     BATCH,
     POS,
@@ -154,3 +159,32 @@ def test_patching_leaves_the_runs_as_they_were(bridge: TransformerBridge) -> Non
     for site, tensors in before.items():
         for layer, tensor in enumerate(tensors):
             assert largest(tensor - getattr(runs.clean, site)[layer]) == 0.0, site
+
+
+@pytest.mark.parametrize("bridge", ["gpt2", "llama"], indirect=True)
+def test_many_interventions_on_one_prompt_are_as_each_alone(bridge: TransformerBridge) -> None:
+    # A batch of one whose first positions come from the cache once met a view of a tensor that cannot be viewed.
+    engine = Engine.of(bridge)
+    one, other = some_tokens(batch=1, pos=POS), some_tokens(batch=1, pos=POS, seed=1)
+    other[:, :3] = one[:, :3]
+    runs = Runs.of(engine, one, corrupted=other, keep=("z",))
+    patches = [patch(runs, [f"{layer}.{head}"]) for layer in (0, 1) for head in (0, 1)]
+    last = LogitDifference(torch.tensor([3]), torch.tensor([7]), torch.tensor([POS - 1]))
+    together = measure(runs, patches, metric=last)
+    alone = [measure(runs, [each], metric=last).values[0] for each in patches]
+    assert np.abs(together.values - np.array(alone)).max() <= ROUNDING
+    assert (np.abs(together.effects) > 1e-4).any()
+
+
+@everywhere
+def test_what_edits_change_further_on_can_be_patched_by_itself(bridge: TransformerBridge, path: str) -> None:
+    runs = runs_of(bridge, path)
+    first = patch(runs, ["0.0"])
+    under = runs.under(first.edits)
+    found = measured(runs, first)
+    # The whole last stream under the edits is the pass under the edits; a head before them is as it was.
+    last = runs.frame.n_layers - 1
+    kept = runs.under(first.edits, keep=("z", "resid_post"))
+    again = measured(kept, patch(kept, [f"{last}.resid_post"]))
+    assert np.abs(again.values - found.values).max() <= ROUNDING
+    assert np.abs(measured(under, patch(under, ["0.1"])).effects).max() <= ROUNDING

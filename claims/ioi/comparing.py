@@ -1,0 +1,142 @@
+"""How the IOI claims compare a class of heads: together, beside sets of other heads, a random direction, other roles.
+
+A class acts together, so it is claimed together; what each head does alone is recorded as its share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from claims.ioi.measurements import HeadSets, describe, draw, relabelled, singly
+from fixtures.prompts.ioi import IoiPrompts
+from harness.claim import Control, Metric, Units
+from harness.population import circuit, left_out, matched_heads, matched_sets
+from harness.values import UnitValues
+
+if TYPE_CHECKING:
+    from harness.claim import Evidence
+    from harness.models.model import Model
+    from harness.seeding import Streams
+
+Effect: TypeAlias = Callable[[IoiPrompts, HeadSets], UnitValues]
+"""(prompts, sets of heads) -> what each set does, [set, prompt]."""
+Score: TypeAlias = Callable[[IoiPrompts], UnitValues]
+"""prompts -> a score of every head, [head, prompt]."""
+
+MODELS = ("gpt2-small", "smollm2-*", "path:*")
+"""Language models; the toy models of other mechanisms know no names."""
+UNITS = Units(default=80, quick=40, of="prompt", reason="20 templates limit every interval; four prompts of each")
+FALL = Metric("fall of the logit difference", unit="logits")
+SESOI = 0.25
+FIVE_PERCENT = "5 % of the logit difference on the discovery split (SmolLM2: 4.4 logits), rounded up"
+OTHERS = Control("other heads", "component")
+DIRECTION = Control("same dose, random direction", "same-dose")
+ROLES = Control("shuffled roles", "label")
+DISCOVERY = 30
+"""Prompts of the discovery split on which the 95th-percentile set of other heads is chosen."""
+
+
+def compare_together(
+    model: Model,
+    evidence: Evidence,
+    rng: Streams,
+    *,
+    effect: Effect,
+    dosed: Effect | None = None,
+    among: Sequence[str] | None = None,
+    draws: int = 99,
+    one_of_each: bool = False,
+) -> IoiPrompts:
+    """Fill a claim about what a class of heads does together, and return its prompts; nothing is decided yet.
+
+    Args:
+        model: the model.
+        evidence: what is filled: the subject's effect, other heads, shuffled roles, and each head's share.
+        rng: the claim's streams.
+        effect: what is measured.
+        dosed: the same with a random direction, for claims that declare that control.
+        among: heads that other sets are drawn from; all by default.
+        draws: how many sets of other heads.
+        one_of_each: measure other heads on one prompt of each template and order, where they cost much.
+    """
+    subject = evidence.subject
+    assert subject is not None, "the class that is claimed"
+    prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
+    describe(evidence, prompts)
+    others = matched_sets(
+        subject.heads, among=among or model.heads(), exclude=circuit(subject), rng=rng.for_("controls"), draws=draws
+    )
+    own = effect(prompts, {"joint": subject.heads, **singly(subject.heads)})
+    population = effect(first_of_each(prompts) if one_of_each else prompts, others)
+    discovery = effect(draw(model, rng, split="discovery", n=DISCOVERY), others)
+    together = own.of(["joint"])
+    evidence.treated(together)
+    evidence.component_control(OTHERS.name, population, discovery=discovery, matched={"joint": tuple(others)})
+    evidence.control(ROLES.name, relabelled(together, prompts, rng))
+    if dosed is not None:
+        evidence.control(DIRECTION.name, dosed(prompts, {"joint": subject.heads}))
+    for head in subject.heads if len(subject.heads) > 1 else ():
+        evidence.share(head, values=own.of([head]))
+    evidence.note(left_out(subject))
+    evidence.picture(
+        "bars",
+        f"{evidence.claim.metric.name.capitalize()}: together and one by one",
+        caption=f"Mean over prompts; other heads are {len(others)} sets as large from nearby layers.",
+        unit=evidence.claim.metric.unit,
+        labels=["together", *subject.heads, "mean of others"],
+        values=[*own.mean(), population.mean().mean()],
+        threshold=evidence.claim.sesoi if evidence.claim.alternative == "greater" else -evidence.claim.sesoi,
+    )
+    return prompts
+
+
+def compare_attention(
+    model: Model, evidence: Evidence, rng: Streams, *, score: Score, control: str, elsewhere: Score
+) -> None:
+    """Fill a claim about where each head of a class attends, and decide it.
+
+    Args:
+        model: the model.
+        evidence: what is filled: the heads' scores, other heads, and the control.
+        rng: the claim's streams.
+        score: what is measured, for every head of the layers that it covers.
+        control: the declared name of the control of kind input.
+        elsewhere: the same score where the head should not attend.
+    """
+    subject = evidence.subject
+    assert subject is not None, "the class that is claimed"
+    prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
+    describe(evidence, prompts)
+    scores = score(prompts)
+    matched = matched_heads(subject.heads, among=scores.components, exclude=circuit(subject), rng=rng.for_("controls"))
+    discovery = score(draw(model, rng, split="discovery", n=DISCOVERY))
+    evidence.treated(scores.of(subject.heads))
+    evidence.component_control(OTHERS.name, scores, discovery=discovery, matched=matched)
+    evidence.control(control, elsewhere(prompts).of(subject.heads))
+    evidence.note(left_out(subject))
+    show_heads(evidence, f"{evidence.claim.metric.name.capitalize()}, every head", scores, n_heads=model.n_heads)
+    evidence.decide()
+
+
+def show_heads(evidence: Evidence, name: str, values: UnitValues, *, n_heads: int) -> None:
+    """Record a map of a score over all heads of the first layers, the subject's marked."""
+    assert evidence.subject is not None, "these claims have subjects"
+    evidence.picture(
+        "head_map",
+        name,
+        caption="Mean over prompts; subjects are marked.",
+        unit=evidence.claim.metric.unit,
+        values=values.mean().reshape(-1, n_heads),
+        marked=evidence.subject.heads,
+    )
+
+
+def first_of_each(prompts: IoiPrompts) -> IoiPrompts:
+    """One prompt of each template and order."""
+    seen: dict[tuple[str, str], int] = {}
+    for row, key in enumerate(zip(prompts.templates, prompts.orders, strict=True)):
+        seen.setdefault(key, row)
+    return prompts.rows(np.array(sorted(seen.values())))

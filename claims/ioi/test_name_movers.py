@@ -1,0 +1,207 @@
+"""Name movers and the other heads that write the answer (Wang et al. 2023, section 3.1)."""
+
+from __future__ import annotations
+
+from claims.ioi.comparing import (
+    DIRECTION,
+    FALL,
+    FIVE_PERCENT,
+    MODELS,
+    OTHERS,
+    ROLES,
+    SESOI,
+    UNITS,
+    compare_attention,
+    compare_together,
+    show_heads,
+)
+from claims.ioi.measurements import attention_from, direct_effects, singly, total_effects
+from claims.ioi.same_dose import same_dose_direct, same_dose_total
+from harness.claim import Control, Cost, Metric, claim
+
+
+@claim(
+    id="ioi.name-movers-attend",
+    paper="wang2023",
+    statement="Name movers attend from the last token to the indirect object rather than to the subject.",
+    metric=Metric("attention to IO minus attention to S1 and S2", unit="attention probability"),
+    sesoi=0.05,
+    sesoi_reason="discovery selects heads from 0.1 on IO and nothing above it on S1 and S2; this is half of that",
+    alternative="greater",
+    subject="name-mover",
+    controls=(OTHERS, Control("subject swapped, same positions", "input")),
+    rival="a head that attends to names, or to the first of them",
+    exposed_by="subject swapped, same positions: there the name at IO's place is the repeated one",
+    units=UNITS,
+    tier="reliability",  # the heads were selected by where they attend, among others
+    models=MODELS,
+    cost=Cost(draws=6, tokens=18),
+)
+def test_name_movers_attend_to_the_indirect_object(model, evidence, rng):
+    def to_io(prompts, at=None):
+        return attention_from("end", model, prompts, to="io", rather_than=("s1", "s2"), at=at)
+
+    def swapped(prompts):
+        return to_io(prompts.corrupted("subject swapped"), at=prompts)
+
+    control = "subject swapped, same positions"
+    compare_attention(model, evidence, rng, score=to_io, control=control, elsewhere=swapped)
+
+
+@claim(
+    id="ioi.name-movers-write",
+    paper="wang2023",
+    statement="Name movers write the indirect object's name into the logits, over the subject's.",
+    metric=FALL,
+    sesoi=SESOI,
+    sesoi_reason=FIVE_PERCENT,
+    alternative="greater",
+    subject="name-mover",
+    controls=(OTHERS, DIRECTION, ROLES),
+    rival="any change of this size in the last residual stream does it",
+    exposed_by="same dose, random direction",
+    units=UNITS,
+    tier="reliability",  # the metric that selected them
+    models=MODELS,
+    cost=Cost(draws=8, tokens=18),
+)
+def test_name_movers_write_the_indirect_object(model, evidence, rng):
+    compare_writing(model, evidence, rng)
+
+
+@claim(
+    id="ioi.s-suppressors-write",
+    paper="wang2023",
+    statement="Heads that attend to the repeated name write against it, and so for the indirect object.",
+    metric=FALL,
+    sesoi=SESOI,
+    sesoi_reason=FIVE_PERCENT,
+    alternative="greater",
+    subject="s-suppressor",
+    controls=(OTHERS, DIRECTION, ROLES),
+    rival="any change of this size in the last residual stream does it",
+    exposed_by="same dose, random direction",
+    units=UNITS,
+    tier="reliability",
+    models=("smollm2-*", "path:*"),  # the paper names none in GPT-2 small
+    cost=Cost(draws=8, tokens=18),
+)
+def test_s_suppressors_write_against_the_subject(model, evidence, rng):
+    compare_writing(model, evidence, rng)
+
+
+@claim(
+    id="ioi.name-movers-matter",
+    paper="wang2023",
+    statement="With the name movers' outputs at the last token exchanged the model prefers the indirect object less.",
+    metric=FALL,
+    sesoi=SESOI,
+    sesoi_reason=FIVE_PERCENT,
+    alternative="greater",
+    subject="name-mover",
+    controls=(OTHERS, DIRECTION, ROLES),
+    rival="any change of this size at the last token does it",
+    exposed_by="same dose, random direction",
+    units=UNITS,
+    models=MODELS,
+    cost=Cost(draws=12, tokens=18),
+)
+def test_name_movers_matter(model, evidence, rng):
+    compare_patching(model, evidence, rng)
+    evidence.note("What is lost may be less than what a head writes: later heads make up for it (backup name movers).")
+    evidence.decide()
+
+
+@claim(
+    id="ioi.s-suppressors-matter",
+    paper="wang2023",
+    statement="With the S-suppressors' outputs at the last token exchanged the model prefers the indirect object less.",
+    metric=FALL,
+    sesoi=SESOI,
+    sesoi_reason=FIVE_PERCENT,
+    alternative="greater",
+    subject="s-suppressor",
+    controls=(OTHERS, DIRECTION, ROLES),
+    rival="any change of this size at the last token does it",
+    exposed_by="same dose, random direction",
+    units=UNITS,
+    models=("smollm2-*", "path:*"),
+    cost=Cost(draws=12, tokens=18),
+)
+def test_s_suppressors_matter(model, evidence, rng):
+    compare_patching(model, evidence, rng)
+    evidence.decide()
+
+
+@claim(
+    id="ioi.negative-name-movers-write",
+    paper="wang2023",
+    statement="Negative name movers write against the indirect object's name.",
+    metric=FALL,
+    sesoi=SESOI,
+    sesoi_reason=FIVE_PERCENT,
+    alternative="less",
+    subject="negative-name-mover",
+    controls=(OTHERS, DIRECTION, ROLES),
+    rival="any change of this size in the last residual stream does it",
+    exposed_by="same dose, random direction",
+    units=UNITS,
+    tier="reliability",
+    models=MODELS,
+    cost=Cost(draws=8, tokens=18),
+)
+def test_negative_name_movers_write_against_the_indirect_object(model, evidence, rng):
+    compare_writing(model, evidence, rng)
+
+
+@claim(
+    id="ioi.negative-name-movers-hold-back",
+    paper="wang2023",
+    statement="With the negative name movers' outputs at the last token exchanged the logit difference rises.",
+    metric=FALL,
+    sesoi=SESOI,
+    sesoi_reason=FIVE_PERCENT,
+    alternative="less",
+    subject="negative-name-mover",
+    controls=(OTHERS, DIRECTION, ROLES),
+    rival="any change of this size at the last token does it",
+    exposed_by="same dose, random direction",
+    units=UNITS,
+    models=MODELS,
+    cost=Cost(draws=12, tokens=18),
+)
+def test_negative_name_movers_hold_the_logit_difference_back(model, evidence, rng):
+    compare_patching(model, evidence, rng)
+    evidence.decide()
+
+
+def compare_writing(model, evidence, rng):
+    """Decide a claim about what heads write into the logits themselves, at the last token."""
+
+    def written(prompts, sets):
+        return direct_effects(model, prompts, sets, other=renamed(prompts, rng)).fall()
+
+    def dosed(prompts, sets):
+        return same_dose_direct(model, prompts, sets, other=renamed(prompts, rng), streams=rng)
+
+    prompts = compare_together(model, evidence, rng, effect=written, dosed=dosed)
+    every_head = written(prompts, singly(model.heads()))
+    show_heads(evidence, "Direct effect of every head on the logit difference", every_head, n_heads=model.n_heads)
+    evidence.decide()
+
+
+def compare_patching(model, evidence, rng):
+    """Fill a claim about heads whose outputs at the last token come from prompts with other names."""
+
+    def patched(prompts, sets):
+        return total_effects(model, prompts, sets, other=renamed(prompts, rng)).fall()
+
+    def dosed(prompts, sets):
+        return same_dose_total(model, prompts, sets, other=renamed(prompts, rng), streams=rng)
+
+    compare_together(model, evidence, rng, effect=patched, dosed=dosed)
+
+
+def renamed(prompts, rng):
+    """The counterparts with other names throughout."""
+    return prompts.corrupted("random names", rng.for_("names"))
