@@ -51,12 +51,14 @@ def env(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def claims(session: nox.Session) -> None:
-    """Verify the claims and write reports/EVIDENCE.md; arguments after `--` go to pytest."""
+    """Verify the claims and write reports/EVIDENCE.md; after `--` folders of claims, or what pytest takes."""
     latest = ROOT / "reports" / "latest"
     before = _state_of(latest)
     failure = None
+    chosen = any(argument.startswith("claims/") for argument in session.posargs)
+    folders = () if chosen else ("claims/",)
     try:
-        session.run(_env_command(session, "python"), "-m", "pytest", "claims/", *session.posargs)
+        session.run(_env_command(session, "python"), "-m", "pytest", *folders, *session.posargs)
     except CommandFailed as error:  # refuted claims belong in the report as well
         failure = error
     if _state_of(latest) != before:
@@ -70,11 +72,13 @@ def claims(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["env"])
 def tests(session: nox.Session) -> None:
     """Test the harness itself, without a network; arguments after `--` go to pytest."""
-    # Two workers with one thread each: on tiny models a second thread costs more than it brings.
-    command = [_env_command(session, "python"), "-m", "pytest", "tests/", "-n", "2"]
-    # The same examples on every run: a new counterexample belongs to whoever looks for one, not to who happens to run.
-    command += ["--hypothesis-profile=ci", *session.posargs]
-    session.run(*command, env={"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
+    _run_tests(session, "-m", "not negatives", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["env"])
+def negatives(session: nox.Session) -> None:
+    """Ask the claims on SmolLM2 where their mechanism is missing; arguments after `--` go to pytest."""
+    _run_tests(session, "-m", "negatives", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["env"])
@@ -101,6 +105,14 @@ def calibrate(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure the speeds that the design promises; arguments after `--` go to pytest."""
     session.run(_env_command(session, "python"), "-m", "pytest", "benchmarks/", *session.posargs)
+
+
+def _run_tests(session: nox.Session, *arguments: str) -> None:
+    # Two workers with one thread each: on tiny models a second thread costs more than it brings.
+    command = [_env_command(session, "python"), "-m", "pytest", "tests/", "-n", "2"]
+    # The same examples on every run: a new counterexample belongs to whoever looks for one, not to who happens to run.
+    command += ["--hypothesis-profile=ci", *arguments]
+    session.run(*command, env={"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
 
 
 def _env_folder(session: nox.Session) -> Path:

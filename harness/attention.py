@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,19 +30,27 @@ def attention_scores(
         pairs: which (row, query, key) triples count; every sequence has at least one.
         layers: which layers to measure (default: all); later layers are not computed.
     """
+    return attention_scores_by(model, sequences, pairs={"": pairs}, layers=layers)[""]
+
+
+def attention_scores_by(
+    model: Model, sequences: Sequences, *, pairs: Mapping[str, Positions], layers: Sequence[int] | None = None
+) -> dict[str, UnitValues]:
+    """As `attention_scores` for several sets of (query, key) pairs by name, from the same passes."""
     engine = engine_of(model)
     chosen = list(range(engine.n_layers)) if layers is None else sorted(set(layers))
     if not chosen:
         raise InterventionError("there are no layers whose attention is to be measured")
-    values = np.zeros((len(chosen) * engine.n_heads, len(sequences)))
+    values = {name: np.zeros((len(chosen) * engine.n_heads, len(sequences))) for name in pairs}
     for index, batch in sequences.batches():
         run = engine.run(batch.tensor(), keep={"pattern": chosen}, stop_at_layer=chosen[-1] + 1)
-        here = pairs.for_rows(index)
+        here = {name: each.for_rows(index) for name, each in pairs.items()}
         for place, layer in enumerate(chosen):
             rows = slice(place * engine.n_heads, (place + 1) * engine.n_heads)
-            values[rows, index] = mean_attention(run.pattern[layer], here, count=len(index))
+            for name, each in here.items():
+                values[name][rows, index] = mean_attention(run.pattern[layer], each, count=len(index))
     names = tuple(f"{layer}.{head}" for layer in chosen for head in range(engine.n_heads))
-    return UnitValues(values, names, sequences.units, sequences.units)
+    return {name: UnitValues(found, names, sequences.units, sequences.units) for name, found in values.items()}
 
 
 def mean_attention(pattern: Tensor, pairs: Positions, *, count: int) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from types import ModuleType
 from harness.claim import declared
 from harness.declaration import Claim
 from harness.errors import DeclarationError, MechclaimsError, did_you_mean
-from harness.mechanism import Mechanism, import_file, open_mechanism
+from harness.mechanism import Mechanism, folder_of, import_file, open_mechanism
 from harness.papers import paper_problems
 from harness.subjects import Expectation
 
@@ -71,9 +71,9 @@ def all_claims(claims: Path, *, mechanism: str | None = None) -> list[CatalogEnt
 
 def find_claim(claim_id: str, *, claims: Path) -> CatalogEntry:
     """The claim of this id; DeclarationError that lists what there is."""
-    found = {entry.claim.id: entry for entry in all_claims(claims, mechanism=claim_id.split(".")[0])}
+    folder = folder_of(claim_id, claims=claims)
+    found = {entry.claim.id: entry for entry in all_claims(claims, mechanism=folder.name)}
     if claim_id not in found:
-        folder = claims / claim_id.split(".")[0]
         listed = ", ".join(found) or "none"
         hint = did_you_mean(claim_id, found)
         raise DeclarationError(f"no claim {claim_id!r} below {folder}; there are: {listed}.{hint}")

@@ -151,6 +151,13 @@ def mechanisms(claims: Path) -> dict[str, Mechanism]:
     return {folder.name: open_mechanism(folder) for folder in folders}
 
 
+def folder_of(claim_id: str, *, claims: Path) -> Path:
+    """The folder of the mechanism that a claim's id begins with; `-` may stand for `_`, so that it can be imported."""
+    name = claim_id.split(".")[0]
+    importable = claims / name.replace("-", "_")
+    return importable if importable.is_dir() else claims / name
+
+
 def named(name: str, *, claims: Path) -> Mechanism:
     """The mechanism of that name; DeclarationError that lists what there is."""
     found = mechanisms(claims)

@@ -19,7 +19,7 @@ from harness.declaration import Claim
 from harness.errors import DeclarationError, NotCovered, SubjectNotFound
 from harness.evidence import Record
 from harness.interventions import slow_path_note
-from harness.mechanism import Announce, discovery_streams, import_file, open_mechanism
+from harness.mechanism import Announce, discovery_streams, folder_of, import_file, open_mechanism
 from harness.memory import Loaded
 from harness.recording import record_of
 from harness.seeding import Streams
@@ -139,8 +139,7 @@ def run(claim_id: str, *, model: str, claims: str | Path = "claims", **options: 
     Raises:
         DeclarationError: no such claim. ModelError: the model cannot be used.
     """
-    mechanism_name = claim_id.split(".")[0]
-    folder = Path(claims) / mechanism_name
+    folder = folder_of(claim_id, claims=Path(claims))
     known = []
     for path in sorted(folder.glob("test_*.py")):
         for name, test in vars(import_file(path)).items():

@@ -1,4 +1,4 @@
-"""Every induction claim on GPT-2 small runs on a random GPT-2 with as many heads, loaded from a folder; none is supported."""
+"""Every induction claim on GPT-2 small runs on a random GPT-2 with as many heads, and none is supported there."""
 
 from __future__ import annotations
 

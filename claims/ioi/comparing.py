@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from claims.ioi.measurements import HeadSets, describe, draw, relabelled, singly
+from claims.ioi.same_dose import SAME_DOSE
 from fixtures.prompts.ioi import IoiPrompts
 from harness.claim import Control, Metric, Units
 from harness.population import circuit, left_out, matched_heads, matched_sets
@@ -28,12 +27,18 @@ Score: TypeAlias = Callable[[IoiPrompts], UnitValues]
 
 MODELS = ("gpt2-small", "smollm2-*", "path:*")
 """Language models; the toy models of other mechanisms know no names."""
-UNITS = Units(default=80, quick=40, of="prompt", reason="20 templates limit every interval; four prompts of each")
+UNITS = Units(
+    default=40,
+    quick=40,
+    full=80,
+    of="prompt",
+    reason="20 templates limit every interval; one prompt of each order",
+)
 FALL = Metric("fall of the logit difference", unit="logits")
 SESOI = 0.25
 FIVE_PERCENT = "5 % of the logit difference on the discovery split (SmolLM2: 4.4 logits), rounded up"
 OTHERS = Control("other heads", "component")
-DIRECTION = Control("same dose, random direction", "same-dose")
+DIRECTION = Control(SAME_DOSE, "same-dose")
 ROLES = Control("shuffled roles", "label")
 DISCOVERY = 30
 """Prompts of the discovery split on which the 95th-percentile set of other heads is chosen."""
@@ -45,22 +50,20 @@ def compare_together(
     rng: Streams,
     *,
     effect: Effect,
-    dosed: Effect | None = None,
     among: Sequence[str] | None = None,
     draws: int = 99,
-    one_of_each: bool = False,
-) -> IoiPrompts:
-    """Fill a claim about what a class of heads does together, and return its prompts; nothing is decided yet.
+    head_map: str | None = None,
+) -> None:
+    """Fill a claim about what a class of heads does together; nothing is decided yet.
 
     Args:
         model: the model.
         evidence: what is filled: the subject's effect, other heads, shuffled roles, and each head's share.
         rng: the claim's streams.
-        effect: what is measured.
-        dosed: the same with a random direction, for claims that declare that control.
+        effect: what is measured; for claims that declare the same-dose control it returns that row as well.
         among: heads that other sets are drawn from; all by default.
         draws: how many sets of other heads.
-        one_of_each: measure other heads on one prompt of each template and order, where they cost much.
+        head_map: title of a picture of every single head's effect; none by default.
     """
     subject = evidence.subject
     assert subject is not None, "the class that is claimed"
@@ -69,15 +72,18 @@ def compare_together(
     others = matched_sets(
         subject.heads, among=among or model.heads(), exclude=circuit(subject), rng=rng.for_("controls"), draws=draws
     )
-    own = effect(prompts, {"joint": subject.heads, **singly(subject.heads)})
-    population = effect(first_of_each(prompts) if one_of_each else prompts, others)
+    sets: dict[str, Sequence[str]] = {"joint": subject.heads, **singly(subject.heads)}
+    own = effect(prompts, {**sets, **others, **(singly(model.heads()) if head_map else {})})
+    if head_map:
+        show_heads(evidence, head_map, own.of(model.heads()), n_heads=model.n_heads)
     discovery = effect(draw(model, rng, split="discovery", n=DISCOVERY), others)
     together = own.of(["joint"])
     evidence.treated(together)
+    population = own.of(list(others))
     evidence.component_control(OTHERS.name, population, discovery=discovery, matched={"joint": tuple(others)})
     evidence.control(ROLES.name, relabelled(together, prompts, rng))
-    if dosed is not None:
-        evidence.control(DIRECTION.name, dosed(prompts, {"joint": subject.heads}))
+    if DIRECTION in evidence.claim.controls:
+        evidence.control(DIRECTION.name, own.of([DIRECTION.name]))
     for head in subject.heads if len(subject.heads) > 1 else ():
         evidence.share(head, values=own.of([head]))
     evidence.note(left_out(subject))
@@ -87,10 +93,9 @@ def compare_together(
         caption=f"Mean over prompts; other heads are {len(others)} sets as large from nearby layers.",
         unit=evidence.claim.metric.unit,
         labels=["together", *subject.heads, "mean of others"],
-        values=[*own.mean(), population.mean().mean()],
+        values=[*own.of(list(sets)).mean(), population.mean().mean()],
         threshold=evidence.claim.sesoi if evidence.claim.alternative == "greater" else -evidence.claim.sesoi,
     )
-    return prompts
 
 
 def compare_attention(
@@ -132,11 +137,3 @@ def show_heads(evidence: Evidence, name: str, values: UnitValues, *, n_heads: in
         values=values.mean().reshape(-1, n_heads),
         marked=evidence.subject.heads,
     )
-
-
-def first_of_each(prompts: IoiPrompts) -> IoiPrompts:
-    """One prompt of each template and order."""
-    seen: dict[tuple[str, str], int] = {}
-    for row, key in enumerate(zip(prompts.templates, prompts.orders, strict=True)):
-        seen.setdefault(key, row)
-    return prompts.rows(np.array(sorted(seen.values())))

@@ -1,5 +1,4 @@
-"""How alike the IOI circuits of two models are: which classes, how deep, in which order. Descriptive; two models decide
-nothing.
+"""How alike the IOI circuits of two models are: which classes, how deep, in which order. Two models decide nothing.
 
     python -m claims.ioi.comparison
 

@@ -26,7 +26,7 @@ from claims.ioi.measurements import (
     total_effects,
 )
 from fixtures.prompts.ioi import IoiPrompts
-from harness.attention import attention_scores
+from harness.attention import attention_scores_by
 from harness.values import UnitValues
 
 if TYPE_CHECKING:
@@ -149,10 +149,10 @@ def find(model: Model, prompts: IoiPrompts, streams: Streams, *, least: float, s
     """All classes, one effect after the other."""
     renamed = prompts.corrupted("random names", streams.for_("names"))
     abc = prompts.corrupted("ABC", streams.for_("ABC"))
-    pairs = [(query, key) for query, keys in READ_FROM.items() for key in keys]
-    attention = {
-        (query, key): attention_scores(model, prompts, pairs=prompts.at(query, key=key)) for query, key in pairs
-    }
+    places = {f"{query} {key}": (query, key) for query, keys in READ_FROM.items() for key in keys}
+    pairs = {name: prompts.at(query, key=key) for name, (query, key) in places.items()}
+    scores = attention_scores_by(model, prompts, pairs=pairs)
+    attention = {places[name]: found for name, found in scores.items()}
     found = Found(prompts, least, attention, classes={part.name: () for part in PARTS})
 
     def looking(heads: Sequence[str], at: Sender) -> HeadSets:

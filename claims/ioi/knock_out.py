@@ -91,10 +91,10 @@ class KnockOuts:
 
         return self._scores(sets, make, emptied=True)
 
-    def of_one_each(self) -> KnockOuts:
-        """The same scores of one prompt of each template, half of them in either order."""
+    def of_one_each(self, *, every: int = 1) -> KnockOuts:
+        """The same scores of one prompt of each template, or of every second one, half of them in either order."""
         chosen: list[int] = []
-        for number, template in enumerate(dict.fromkeys(self.prompts.templates)):
+        for number, template in enumerate(list(dict.fromkeys(self.prompts.templates))[::every]):
             order = ("ABBA", "BABA")[number % 2]
             cells = zip(self.prompts.templates, self.prompts.orders, strict=True)
             chosen.append(next(row for row, cell in enumerate(cells) if cell == (template, order)))

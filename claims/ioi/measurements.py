@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from claims.ioi.same_dose import same_dose_direct, same_dose_total
 from fixtures.prompts.ioi import IoiPrompts, Split, ioi_prompts
 from fixtures.prompts.ioi_record import PositionName
-from harness.attention import attention_scores
+from harness.attention import attention_scores_by
 from harness.effects import Effects, effects_over, mask
 from harness.interventions import (
     Edge,
+    Edit,
+    Engine,
     Intervention,
     Run,
     Runs,
@@ -27,6 +30,7 @@ from harness.interventions import (
     path_patches,
 )
 from harness.metrics import LogitDifference
+from harness.sequences import Positions
 from harness.subjects import parse_head
 from harness.values import UnitValues
 
@@ -148,10 +152,12 @@ def attention_from(
     pairs = where.at(query, key=to)
     if offset:
         pairs = pairs.with_keys(np.maximum(pairs.require_keys() + offset, 0))
-    scores = attention_scores(model, prompts, pairs=pairs)
+    places: dict[str, Positions] = {other: where.at(query, key=other) for other in rather_than}
+    scores = attention_scores_by(model, prompts, pairs={**places, to: pairs})
+    found = scores[to]
     for other in rather_than:
-        scores = scores.minus(attention_scores(model, prompts, pairs=where.at(query, key=other)))
-    return by_template(scores, prompts)
+        found = found.minus(scores[other])
+    return by_template(found, prompts)
 
 
 def attention_moved(
@@ -163,6 +169,13 @@ def attention_moved(
     """
     engine = engine_of(model)
     places = [parse_head(head) for head in readers]
+
+    def edited(runs: Runs, edits: Sequence[Edit], *, keep: list[int]) -> Run:
+        patterns = {"pattern": keep}
+        if isinstance(engine, Engine):  # nothing before the readers changes
+            return engine.resume(runs.clean, layer=keep[0], edits=edits, keep=patterns, stop_at_layer=keep[-1] + 1)
+        return engine.run(runs.clean.tokens, edits=edits, keep=patterns, stop_at_layer=keep[-1] + 1)
+
     layers = sorted({layer for layer, _ in places})
     values = np.zeros((len(sets), len(prompts)))
     for index, batch in prompts.batches():
@@ -179,7 +192,7 @@ def attention_moved(
 
         clean = to_io(runs.clean)
         for row, path in enumerate(paths):
-            run = engine.run(batch.tensor(), edits=path.edits, keep={"pattern": layers}, stop_at_layer=layers[-1] + 1)
+            run = edited(runs, path.edits, keep=layers)
             values[row, index] = clean - to_io(run)
     return UnitValues(values, tuple(sets), prompts.units, prompts.templates)
 
@@ -189,25 +202,45 @@ def singly(heads: Iterable[str]) -> HeadSets:
     return {head: (head,) for head in heads}
 
 
-def direct_effects(model: Model, prompts: IoiPrompts, sets: HeadSets, *, other: IoiPrompts) -> Effects:
-    """What each set of heads writes into the logits at the last token itself: its edges carry `other`'s values."""
+def direct_effects(
+    model: Model, prompts: IoiPrompts, sets: HeadSets, *, other: IoiPrompts, dose: np.random.Generator | None = None
+) -> Effects:
+    """What each set of heads writes into the logits at the last token itself: its edges carry `other`'s values.
+
+    With `dose` a set named `joint` gets a row `SAME_DOSE`: a random direction drawn with it in place of its change.
+    """
 
     def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
         end = mask(batch.positions.end, runs)
         edges = {name: [Edge(head, "logits") for head in heads] for name, heads in sets.items()}
-        return [edge_patch(runs, each, positions=end, name=name) for name, each in edges.items()]
+        made = [edge_patch(runs, each, positions=end, name=name) for name, each in edges.items()]
+        if dose is not None and "joint" in sets:
+            made.append(same_dose_direct(runs, batch, sets["joint"], rng=dose))
+        return made
 
     return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)
 
 
 def total_effects(
-    model: Model, prompts: IoiPrompts, sets: HeadSets, *, other: IoiPrompts, at: Sender = "end"
+    model: Model,
+    prompts: IoiPrompts,
+    sets: HeadSets,
+    *,
+    other: IoiPrompts,
+    at: Sender = "end",
+    dose: np.random.Generator | None = None,
 ) -> Effects:
-    """The heads of each set take their values of `other` at one position; everything after is recomputed."""
+    """The heads of each set take their values of `other` at one position; everything after is recomputed.
+
+    With `dose` (for `end`) a set named `joint` gets a row `SAME_DOSE`: random directions in place of its changes.
+    """
 
     def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
         here = mask(getattr(batch.positions, at), runs)
-        return [patch(runs, heads, positions=here, name=name) for name, heads in sets.items()]
+        made = [patch(runs, heads, positions=here, name=name) for name, heads in sets.items()]
+        if dose is not None and "joint" in sets:
+            made.append(same_dose_total(runs, batch, sets["joint"], rng=dose))
+        return made
 
     return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)
 

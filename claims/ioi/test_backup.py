@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from claims.ioi.comparing import FIVE_PERCENT, MODELS, OTHERS, ROLES, SESOI, UNITS, compare_together, show_heads
-from claims.ioi.measurements import after, direct_effects, made_up, singly, total_effects
+from claims.ioi.comparing import FIVE_PERCENT, MODELS, OTHERS, ROLES, SESOI, UNITS, compare_together
+from claims.ioi.measurements import after, direct_effects, made_up, total_effects
 from harness.claim import Cost, Metric, claim
 
 
@@ -32,9 +32,7 @@ def test_backup_name_movers_write_more_when_name_movers_are_gone(model, subject,
         other = prompts.corrupted("random names", rng.for_("names"))
         return made_up(model, prompts, sets, patched=movers, other=other)
 
-    prompts = compare_together(model, evidence, rng, effect=rise, among=later)
-    every_head = rise(prompts, singly(model.heads()))
-    show_heads(evidence, "Change of every head's direct effect", every_head, n_heads=model.n_heads)
+    compare_together(model, evidence, rng, effect=rise, among=later, head_map="Change of every head's direct effect")
     evidence.decide()
 
 

@@ -59,10 +59,11 @@ PER_PROMPT = Margin(
     rival="any circuit of this size gives as much, since MLPs and what is common to a template stay",
     exposed_by="random circuits: as many heads in the same layers",
     units=Units(
-        default=160,
+        default=80,
         quick=80,
+        full=160,
         of="prompt, with or without BOS",
-        reason="20 templates limit every interval; two prompts of each in every order, with and without BOS",
+        reason="20 templates limit every interval; one prompt of each order, with and without BOS",
     ),
     models=MODELS,
     cost=Cost(draws=11, tokens=19),
@@ -189,7 +190,7 @@ def compare(evidence, model, rng, *, circuits, measure, scores):
     heads = evidence.subject.heads
     found, population = measure(scores.of_one_each(), heads, circuits.sets)
     found_on = knock_outs(model, draw(model, rng, split="discovery", n=DISCOVERY), rng, at_least=5)
-    _, discovery = measure(found_on.of_one_each(), heads, circuits.sets)
+    _, discovery = measure(found_on.of_one_each(every=2), heads, circuits.sets)
     evidence.component_control(
         "random circuits", population, discovery=discovery, matched={"joint": population.components}
     )

@@ -170,6 +170,6 @@ def follow(model, evidence, rng, *, into, at, kind):
         other = prompts.corrupted(kind, rng.for_(kind))
         return path_effects(model, prompts, sets, receivers=receivers, other=other, at=at).fall()
 
-    compare_together(model, evidence, rng, effect=followed, among=before(model, receivers), draws=24, one_of_each=True)
+    compare_together(model, evidence, rng, effect=followed, among=before(model, receivers), draws=24)
     evidence.note(f"Receivers: {', '.join(receivers)}. The counterparts are the {kind!r} prompts.")
     evidence.decide()

@@ -13,10 +13,8 @@ from claims.ioi.comparing import (
     UNITS,
     compare_attention,
     compare_together,
-    show_heads,
 )
-from claims.ioi.measurements import attention_from, direct_effects, singly, total_effects
-from claims.ioi.same_dose import same_dose_direct, same_dose_total
+from claims.ioi.measurements import attention_from, direct_effects, total_effects
 from harness.claim import Control, Cost, Metric, claim
 
 
@@ -179,14 +177,10 @@ def compare_writing(model, evidence, rng):
     """Decide a claim about what heads write into the logits themselves, at the last token."""
 
     def written(prompts, sets):
-        return direct_effects(model, prompts, sets, other=renamed(prompts, rng)).fall()
+        return direct_effects(model, prompts, sets, other=renamed(prompts, rng), dose=rng.for_("dose")).fall()
 
-    def dosed(prompts, sets):
-        return same_dose_direct(model, prompts, sets, other=renamed(prompts, rng), streams=rng)
-
-    prompts = compare_together(model, evidence, rng, effect=written, dosed=dosed)
-    every_head = written(prompts, singly(model.heads()))
-    show_heads(evidence, "Direct effect of every head on the logit difference", every_head, n_heads=model.n_heads)
+    head_map = "Direct effect of every head on the logit difference"
+    compare_together(model, evidence, rng, effect=written, head_map=head_map)
     evidence.decide()
 
 
@@ -194,12 +188,9 @@ def compare_patching(model, evidence, rng):
     """Fill a claim about heads whose outputs at the last token come from prompts with other names."""
 
     def patched(prompts, sets):
-        return total_effects(model, prompts, sets, other=renamed(prompts, rng)).fall()
+        return total_effects(model, prompts, sets, other=renamed(prompts, rng), dose=rng.for_("dose")).fall()
 
-    def dosed(prompts, sets):
-        return same_dose_total(model, prompts, sets, other=renamed(prompts, rng), streams=rng)
-
-    compare_together(model, evidence, rng, effect=patched, dosed=dosed)
+    compare_together(model, evidence, rng, effect=patched)
 
 
 def renamed(prompts, rng):

@@ -78,7 +78,7 @@ def test_s_inhibition_heads_act_through_the_queries_of_the_writers(model, subjec
         abc = prompts.corrupted("ABC", rng.for_("ABC"))
         return path_effects(model, prompts, sets, receivers=receivers, other=abc, at="end").fall()
 
-    compare_together(model, evidence, rng, effect=followed, among=before(model, receivers), draws=49, one_of_each=True)
+    compare_together(model, evidence, rng, effect=followed, among=before(model, receivers), draws=49)
     evidence.note(f"Receivers: {', '.join(receivers)}. The counterparts repeat no name (ABC).")
     evidence.decide()
 
@@ -106,9 +106,7 @@ def test_s_inhibition_heads_turn_the_name_movers_attention(model, subject, evide
         abc = prompts.corrupted("ABC", rng.for_("ABC"))
         return attention_moved(model, prompts, sets, readers=movers, other=abc)
 
-    compare_together(
-        model, evidence, rng, effect=turned, among=before(model, queries(movers)), draws=49, one_of_each=True
-    )
+    compare_together(model, evidence, rng, effect=turned, among=before(model, queries(movers)), draws=49)
     evidence.note(f"Name movers: {', '.join(movers)}; the mean over them. The counterparts repeat no name (ABC).")
     evidence.decide()
 

@@ -99,6 +99,11 @@ def test_a_claim_is_found_by_its_id_and_a_near_miss_is_named(toy: Path) -> None:
         find_claim("toy.copiez", claims=toy.parent)
 
 
+def test_a_claim_is_found_in_a_folder_that_python_can_import() -> None:
+    found = find_claim("greater-than.behaviour", claims=ROOT / "claims")
+    assert found.mechanism.folder.name == "greater_than"
+
+
 def test_training_seeds_are_drawn_together() -> None:
     ids = ["a@0", "a@1", "a@2", "b@3", "b@5", "b@6", "gpt2-small", "path:/x@1"]
     assert seed_ranges(ids) == ["a@0..2", "b@3,5..6", "gpt2-small", "path:/x@1"]

@@ -1,34 +1,37 @@
-"""On SmolLM2 without the IOI circuit, or on prompts without IOI, no claim is supported, preconditions switched off.
+"""On SmolLM2 without a mechanism, or on prompts that do not ask for it, no claim is supported, preconditions off.
 
-Untrained; the claimed heads' W_O or W_QK replaced by noise; and impostor prompts, in which no name is repeated.
+Untrained; the claimed heads' W_O or W_QK replaced by noise; and impostor prompts, in which no name is repeated (IOI) or
+no start year is given (greater-than).
 """
 
 from __future__ import annotations
 
 import pytest
 
-from claims.ioi import measurements
+import claims.greater_than.measurements as greater_than
+import claims.ioi.measurements as ioi
+from fixtures.prompts.greater_than import greater_than_prompts
 from fixtures.prompts.ioi import ioi_prompts
 from harness.catalog import all_claims
-from harness.mechanism import open_mechanism
 from harness.models.model import lesioned, load, untrained_twin
 from harness.negatives import measured_on
 from harness.seeding import Streams
 from harness.session import BoundClaim, Options, applies
 from tests.paths import REPOSITORY
 
+pytestmark = pytest.mark.negatives
 MODEL = "smollm2-135m-q4"
-FOLDER = REPOSITORY / "claims" / "ioi"
 CLAIMS = [
     entry
-    for entry in all_claims(REPOSITORY / "claims", mechanism="ioi")
+    for name in ("ioi", "greater_than")
+    for entry in all_claims(REPOSITORY / "claims", mechanism=name)
     if applies(entry.claim, MODEL) and "default" in entry.claim.profiles
 ]
 NEGATIVES = ("untrained", "lesioned W_O", "lesioned W_QK", "impostor prompts")
 
 # What a claim is about is missing in all four, but for these, where it is true of the negative too: a random W_O leaves
 # attention as it was, random attention leaves the OV circuits, which need no prompts; and what follows a name attends
-# to it, whether or not the name is repeated.
+# to it, whether or not the name is repeated. Patched heads of greater-than bring the year of the *other* prompts.
 LACKING = {
     "ioi.behaviour": {"untrained", "impostor prompts"},
     "ioi.accuracy": {"untrained", "impostor prompts"},
@@ -40,12 +43,13 @@ LACKING = {
     "ioi.name-movers-copy": {"untrained", "lesioned W_O"},
     "ioi.negative-name-movers-negate": {"untrained", "lesioned W_O"},
     "ioi.s-suppressors-negate": {"untrained", "lesioned W_O"},
+    "greater-than.behaviour": {"untrained", "impostor prompts"},
+    "greater-than.boundary": {"untrained", "impostor prompts"},
+    "greater-than.year-movers-attend": {"untrained", "lesioned W_QK", "impostor prompts"},
+    "greater-than.year-movers-matter": {"untrained", "lesioned W_O", "lesioned W_QK"},
+    "greater-than.year-movers-move-the-boundary": {"untrained", "lesioned W_O", "lesioned W_QK"},
+    "greater-than.mlps-read-the-year": {"untrained", "lesioned W_O", "lesioned W_QK"},
 }
-
-
-@pytest.fixture(scope="module")
-def mechanism():
-    return open_mechanism(FOLDER)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +75,8 @@ def few_draws(monkeypatch):
 @pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("negative", NEGATIVES)
 @pytest.mark.parametrize("entry", CLAIMS, ids=lambda entry: entry.claim.id)
-def test_no_claim_is_supported_without_the_circuit(entry, negative, mechanism, trained, untrained, monkeypatch):
-    claim = entry.claim
+def test_no_claim_is_supported_without_the_mechanism(entry, negative, trained, untrained, monkeypatch):
+    claim, mechanism = entry.claim, entry.mechanism
     if negative not in LACKING.get(claim.id, NEGATIVES):
         pytest.skip("the claim is true of this negative")
     if claim.subject and not mechanism.subjects.classes(MODEL)[claim.subject]:
@@ -82,7 +86,8 @@ def test_no_claim_is_supported_without_the_circuit(entry, negative, mechanism, t
     if subject is not None and negative.startswith("lesioned"):
         model = lesioned(trained, subject.heads, which=negative.removeprefix("lesioned "), seed=0)
     if negative == "impostor prompts":
-        monkeypatch.setattr(measurements, "ioi_prompts", without_repetition)
+        monkeypatch.setattr(ioi, "ioi_prompts", without_repetition)
+        monkeypatch.setattr(greater_than, "greater_than_prompts", without_year)
     bound = BoundClaim(claim, entry.test, entry.source, mechanism, MODEL, Options(profile="quick"))
     record = measured_on(bound, model, subject=subject)
     assert record.verdict != "supported", record.judgement
@@ -91,3 +96,9 @@ def test_no_claim_is_supported_without_the_circuit(entry, negative, mechanism, t
 def without_repetition(model, *, rng, **options):
     """IOI prompts with a third name in place of the repeated one: the same words, and nothing to identify."""
     return ioi_prompts(model, rng=rng, **options).corrupted("ABC", Streams(("impostor",)).for_("third names"))
+
+
+def without_year(model, *, rng, **options):
+    """Greater-than prompts whose start year is replaced by words."""
+    prompts = greater_than_prompts(model, rng=rng, **options)
+    return prompts.corrupted("no year", Streams(("impostor",)).for_("no year"))

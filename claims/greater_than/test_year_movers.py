@@ -1,0 +1,166 @@
+"""Heads that attend to the start year and bring it to the last token (Hanna et al. 2023, section 3)."""
+
+from __future__ import annotations
+
+from claims.greater_than.measurements import (
+    attention_to_year,
+    describe,
+    draw,
+    exchanged,
+    rises,
+    same_dose_effects,
+    total_effects,
+)
+from harness.claim import Control, Cost, Metric, Units, claim
+from harness.population import circuit, left_out, matched_heads
+
+MODELS = ("gpt2-small", "smollm2-*", "path:*")
+PROMPTS = Units(
+    default=40, quick=40, full=80, of="prompt", reason="20 templates limit every interval; two prompts of each"
+)
+OTHERS = Control("other heads", "component")
+DIRECTION = Control("same dose, random direction", "same-dose")
+DISCOVERY = 30
+POPULATION = 40
+"""Other heads are measured on two prompts of each template."""
+
+
+@claim(
+    id="greater-than.year-movers-attend",
+    paper="hanna2023",
+    statement="Year movers attend from the last token to the digits of the start year that decide.",
+    metric=Metric("attention to the start year", unit="attention probability"),
+    sesoi=0.1,
+    sesoi_reason="a tenth of a head's attention; uniform attention gives 0.06 on prompts of 18 tokens",
+    alternative="greater",
+    subject="year-mover",
+    controls=(OTHERS, Control("no year, same positions", "input")),
+    rival="a head that attends at a fixed offset, or to whatever follows `from` and `in`",
+    exposed_by="no year, same positions: words of the prompt stand where the year stood",
+    units=PROMPTS,
+    tier="reliability",  # the heads were selected by this attention, among others
+    models=MODELS,
+    cost=Cost(draws=3, tokens=20),
+)
+def test_year_movers_attend_to_the_start_year(model, subject, evidence, rng):
+    prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
+    describe(evidence, prompts)
+    scores = attention_to_year(model, prompts)
+    without = attention_to_year(model, prompts.corrupted("no year", rng.for_("no year")))
+    discovery = attention_to_year(model, draw(model, rng, split="discovery", n=DISCOVERY))
+    evidence.note(left_out(subject))
+    evidence.treated(scores.of(subject.heads))
+    evidence.component_control("other heads", scores, discovery=discovery, matched=others(model, subject, rng))
+    evidence.control("no year, same positions", without.of(subject.heads))
+    evidence.picture(
+        "head_map",
+        "Attention from the last token to the start year",
+        caption="Mean over prompts; subjects are marked.",
+        unit="attention probability",
+        values=scores.mean().reshape(model.n_layers, model.n_heads),
+        marked=subject.heads,
+    )
+    evidence.decide()
+
+
+@claim(
+    id="greater-than.year-movers-matter",
+    paper="hanna2023",
+    statement="With a year mover's output from a prompt where every year is right, right years are predicted less.",
+    metric=Metric("fall of the probability difference", unit="probability"),
+    sesoi=0.041,
+    sesoi_reason="5 % of the paper's probability difference of 0.817 (SmolLM2 on the discovery split: 0.71)",
+    alternative="greater",
+    subject="year-mover",
+    controls=(OTHERS, DIRECTION, Control("another century, same year", "input")),
+    rival="any change of this size, or of the prompt's numbers, disturbs the prediction",
+    exposed_by="same dose, random direction; another century, same year",
+    units=PROMPTS,
+    tier="reliability",  # the heads were selected by this effect on the discovery split
+    models=MODELS,
+    cost=Cost(draws=12, tokens=20),
+)
+def test_year_movers_matter(model, subject, evidence, rng):
+    prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
+    describe(evidence, prompts)
+    other = prompts.corrupted("01")
+    matched = others(model, subject, rng)
+    rest = all_of(matched)
+    found_on = draw(model, rng, split="discovery", n=DISCOVERY)
+    values = total_effects(model, prompts, subject.heads, other=other).fall()
+    population = total_effects(model, prompts.first(POPULATION), rest, other=other.first(POPULATION)).fall()
+    doses = same_dose_effects(model, prompts, subject.heads, other=other, streams=rng).fall()
+    elsewhen = prompts.corrupted("another century", rng.for_("century"))
+    centuries = total_effects(model, prompts, subject.heads, other=elsewhen).fall()
+    discovery = total_effects(model, found_on, rest, other=found_on.corrupted("01")).fall()
+    evidence.note(left_out(subject))
+    evidence.treated(values)
+    evidence.component_control("other heads", population, discovery=discovery, matched=matched)
+    evidence.control("same dose, random direction", doses)
+    evidence.control("another century, same year", centuries)
+    show(evidence, "Fall of the probability difference", values, population, unit="probability")
+    evidence.decide()
+
+
+@claim(
+    id="greater-than.year-movers-move-the-boundary",
+    paper="hanna2023",
+    statement="A year mover's output from a prompt with another start year moves the prediction towards that year.",
+    metric=Metric("shift of the predicted year towards the other year", unit="decades"),
+    sesoi=0.1,
+    sesoi_reason="5 % of the two decades between the years (SmolLM2 on the discovery split shifts by 1.36)",
+    alternative="greater",
+    subject="year-mover",
+    controls=(OTHERS, DIRECTION, Control("directions exchanged", "label")),
+    rival="what is patched in disturbs the prediction and makes it flatter",
+    exposed_by="directions exchanged: the other year is later as often as earlier, so that flattening cancels",
+    units=PROMPTS,
+    models=MODELS,
+    cost=Cost(draws=10, tokens=20),
+)
+def test_year_movers_move_the_boundary(model, subject, evidence, rng):
+    prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
+    describe(evidence, prompts)
+    matched = others(model, subject, rng)
+    rest = all_of(matched)
+    found_on = draw(model, rng, split="discovery", n=DISCOVERY)
+
+    other = prompts.corrupted("other year", rng.for_("other year"))
+    found_other = found_on.corrupted("other year", rng.for_("discovery other year"))
+    # The shift is read on the clean prompts, with the outputs of the other ones patched in.
+    shifted, found_shifted = prompts.with_sign(other.sign), found_on.with_sign(found_other.sign)
+
+    values = rises(total_effects(model, shifted, subject.heads, other=other))
+    population = rises(total_effects(model, shifted.first(POPULATION), rest, other=other.first(POPULATION)))
+    doses = rises(same_dose_effects(model, shifted, subject.heads, other=other, streams=rng))
+    discovery = rises(total_effects(model, found_shifted, rest, other=found_other))
+    evidence.note(left_out(subject))
+    evidence.treated(values)
+    evidence.component_control("other heads", population, discovery=discovery, matched=matched)
+    evidence.control("same dose, random direction", doses)
+    evidence.control("directions exchanged", exchanged(values, shifted, rng))
+    show(evidence, "Shift of the predicted year towards the other year", values, population, unit="decades")
+    evidence.decide()
+
+
+def others(model, subject, rng):
+    """For each of the subject's heads those of nearby layers that are no part of the circuit."""
+    return matched_heads(subject.heads, among=model.heads(), exclude=circuit(subject), rng=rng.for_("controls"))
+
+
+def all_of(matched):
+    """Everything that the subject's heads are compared with, each once."""
+    return list(dict.fromkeys(name for names in matched.values() for name in names))
+
+
+def show(evidence, name, values, population, *, unit):
+    """Record the effect of each of the subject's heads beside the mean of the others."""
+    evidence.picture(
+        "bars",
+        name,
+        caption="Mean over prompts; other heads are those of nearby layers.",
+        unit=unit,
+        labels=[*values.components, "mean of others"],
+        values=[*values.mean(), population.mean().mean()],
+        threshold=evidence.claim.sesoi,
+    )
