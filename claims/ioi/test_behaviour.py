@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from claims.ioi.comparing import MODELS, ROLES, UNITS
-from claims.ioi.measurements import behaviour, by_order, describe, draw, relabelled
+from claims.ioi.measurements import SHUFFLES, behaviour, by_order, describe, draw, relabelled
+from harness.attention import averaged
 from harness.claim import Control, Cost, Metric, claim
 from harness.values import UnitValues
 
@@ -52,15 +53,16 @@ def test_the_model_prefers_the_name_that_is_not_repeated(model, evidence, rng):
     units=UNITS,
     models=MODELS,
     cost=Cost(draws=2, tokens=18),
+    version=2,
 )
 def test_the_model_is_right_prompt_by_prompt(model, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
     describe(evidence, prompts)
     clean = behaviour(model, prompts)
     # By a coin for each prompt: with exactly half exchanged, a model that is always right would show no variation.
-    exchanged = rng.for_("roles").random(len(prompts)) < 0.5
+    coins = rng.for_("roles").random((SHUFFLES, len(prompts))) < 0.5
     evidence.treated(right(clean))
-    evidence.control(ROLES.name, right(clean, turned=exchanged))
+    evidence.control(ROLES.name, averaged([right(clean, turned=coin) for coin in coins]))
     evidence.control(ABC.name, right(behaviour(model, prompts.corrupted("ABC", rng.for_("ABC")))))
     by_order(evidence, clean, prompts)
     evidence.decide()
