@@ -69,7 +69,6 @@ def few_draws(monkeypatch):
 
     monkeypatch.setattr(test_circuit, "DRAWS", 19)
     monkeypatch.setattr(test_circuit_parts, "DRAWS", 19)
-    monkeypatch.setattr(test_circuit_parts, "RANDOM_PARTS", 20)
 
 
 @pytest.mark.usefixtures("few_draws")

@@ -6,9 +6,8 @@ from claims.greater_than.measurements import describe, draw, effects_through_mlp
 from harness.claim import Control, Cost, Metric, Units, claim
 from harness.population import circuit, matched_sets
 
-DISCOVERY = 30
-POPULATION = 40
-"""Other heads are measured on two prompts of each template."""
+DISCOVERY = 15
+"""Prompts of the discovery split, one of each template, on which the 95th-percentile set is chosen."""
 SETS = 20
 """Matched sets of as many other heads: as many as a 95th percentile needs."""
 
@@ -33,6 +32,7 @@ SETS = 20
     ),
     models=("gpt2-small", "smollm2-*", "path:*"),
     cost=Cost(draws=10, tokens=20),
+    version=2,
 )
 def test_mlps_turn_the_start_year_into_a_preference(model, subject, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
@@ -44,14 +44,15 @@ def test_mlps_turn_the_start_year_into_a_preference(model, subject, evidence, rn
     joint = {"joint": subject.heads}
     found_on = draw(model, rng, split="discovery", n=DISCOVERY)
     elsewhen = prompts.corrupted("another century", rng.for_("century"))
-    values = effects_through_mlps(model, prompts, joint, other=other).fall()
-    few, other_few = prompts.first(POPULATION), other.first(POPULATION)
-    population = effects_through_mlps(model, few, others, other=other_few).fall()
+    falls = effects_through_mlps(model, prompts, {**joint, **others}, other=other).fall()
     centuries = effects_through_mlps(model, prompts, joint, other=elsewhen).fall()
     discovery = effects_through_mlps(model, found_on, others, other=found_on.corrupted("01")).fall()
-    evidence.treated(values)
+    evidence.treated(falls.of(["joint"]))
     evidence.component_control(
-        "as many other heads, through the MLPs", population, discovery=discovery, matched={"joint": tuple(others)}
+        "as many other heads, through the MLPs",
+        falls.of(list(others)),
+        discovery=discovery,
+        matched={"joint": tuple(others)},
     )
     evidence.control("another century, same year", centuries)
     show_mlps(evidence, model, found_on)

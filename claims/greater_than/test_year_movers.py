@@ -20,9 +20,8 @@ PROMPTS = Units(
 )
 OTHERS = Control("other heads", "component")
 DIRECTION = Control("same dose, random direction", "same-dose")
-DISCOVERY = 30
-POPULATION = 40
-"""Other heads are measured on two prompts of each template."""
+DISCOVERY = 15
+"""Prompts of the discovery split, one of each template, on which the 95th-percentile head is chosen."""
 
 
 @claim(
@@ -41,6 +40,7 @@ POPULATION = 40
     tier="reliability",  # the heads were selected by this attention, among others
     models=MODELS,
     cost=Cost(draws=3, tokens=20),
+    version=2,
 )
 def test_year_movers_attend_to_the_start_year(model, subject, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
@@ -79,6 +79,7 @@ def test_year_movers_attend_to_the_start_year(model, subject, evidence, rng):
     tier="reliability",  # the heads were selected by this effect on the discovery split
     models=MODELS,
     cost=Cost(draws=12, tokens=20),
+    version=2,
 )
 def test_year_movers_matter(model, subject, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
@@ -87,8 +88,8 @@ def test_year_movers_matter(model, subject, evidence, rng):
     matched = others(model, subject, rng)
     rest = all_of(matched)
     found_on = draw(model, rng, split="discovery", n=DISCOVERY)
-    values = total_effects(model, prompts, subject.heads, other=other).fall()
-    population = total_effects(model, prompts.first(POPULATION), rest, other=other.first(POPULATION)).fall()
+    falls = total_effects(model, prompts, [*subject.heads, *rest], other=other).fall()
+    values, population = falls.of(subject.heads), falls.of(rest)
     doses = same_dose_effects(model, prompts, subject.heads, other=other, streams=rng).fall()
     elsewhen = prompts.corrupted("another century", rng.for_("century"))
     centuries = total_effects(model, prompts, subject.heads, other=elsewhen).fall()
@@ -117,6 +118,7 @@ def test_year_movers_matter(model, subject, evidence, rng):
     units=PROMPTS,
     models=MODELS,
     cost=Cost(draws=10, tokens=20),
+    version=2,
 )
 def test_year_movers_move_the_boundary(model, subject, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
@@ -130,8 +132,8 @@ def test_year_movers_move_the_boundary(model, subject, evidence, rng):
     # The shift is read on the clean prompts, with the outputs of the other ones patched in.
     shifted, found_shifted = prompts.with_sign(other.sign), found_on.with_sign(found_other.sign)
 
-    values = rises(total_effects(model, shifted, subject.heads, other=other))
-    population = rises(total_effects(model, shifted.first(POPULATION), rest, other=other.first(POPULATION)))
+    shifts = rises(total_effects(model, shifted, [*subject.heads, *rest], other=other))
+    values, population = shifts.of(subject.heads), shifts.of(rest)
     doses = rises(same_dose_effects(model, shifted, subject.heads, other=other, streams=rng))
     discovery = rises(total_effects(model, found_shifted, rest, other=found_other))
     evidence.note(left_out(subject))

@@ -27,7 +27,7 @@ DISCOVERY = 30
 A_FIFTH = 0.8
 CLASSES = tuple(part.name for part in PARTS)
 """Those that discovery looks for; a model lacks some of them."""
-RANDOM_PARTS = 20
+RANDOM_PARTS = 10
 RANDOM_PARTS_IN_FULL = 100
 ADDITIONS = 24
 """Heads outside the circuit that are added to it, at least."""
@@ -63,6 +63,7 @@ BY_CHANCE = tuple(_apart(f"F(C\\K) - F(M\\K), random K {number + 1}") for number
     units=FORTY,
     models=MODELS,
     cost=Cost(draws=83, tokens=19),
+    version=2,
 )
 def test_the_circuit_reacts_to_a_loss_as_the_model_does(model, subject, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
@@ -241,7 +242,7 @@ def fill_outside(evidence, model, rng, *, scores, parts):
     evidence.component_control(
         "heads outside the circuit",
         fall(scores.of_one_each()),
-        discovery=fall(found_on.of_one_each()),
+        discovery=fall(found_on.of_one_each(every=2)),
         matched={"joint": names},
     )
     evidence.note(left_out(subject))
