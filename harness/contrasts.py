@@ -87,8 +87,14 @@ def contrasts_of(claim: Claim, treated: UnitValues, *, entry: Against) -> Iterat
         mean = replace(others, values=others.values.mean(axis=0, keepdims=True), components=("mean of others",))
         yield Contrast(component, f"{entry.name}: mean", entry.kind, threshold, own, mean)
         best = percentile_name(claim, entry, component=component)
-        name = f"{entry.name}: 95th percentile ({best})"
+        name = f"{entry.name}: 95th percentile ({shortened(best)})"
         yield Contrast(component, name, entry.kind, 0.0, own, others.of([best]))
+
+
+def shortened(name: str) -> str:
+    """The name of a set of components, cut after the first three where it lists more than six."""
+    members = name.split("+")
+    return name if len(members) <= 6 else f"{'+'.join(members[:3])}+... {len(members)} in all"
 
 
 def ranks_of(claim: Claim, treated: UnitValues, *, entry: Against) -> Iterator[dict[str, Any]]:

@@ -89,7 +89,7 @@ def compare_together(
     evidence.note(left_out(subject))
     evidence.picture(
         "bars",
-        f"{evidence.claim.metric.name.capitalize()}: together and one by one",
+        f"{upper_first(evidence.claim.metric.name)}: together and one by one",
         caption=f"Mean over prompts; other heads are {len(others)} sets as large from nearby layers.",
         unit=evidence.claim.metric.unit,
         labels=["together", *subject.heads, "mean of others"],
@@ -122,7 +122,7 @@ def compare_attention(
     evidence.component_control(OTHERS.name, scores, discovery=discovery, matched=matched)
     evidence.control(control, elsewhere(prompts).of(subject.heads))
     evidence.note(left_out(subject))
-    show_heads(evidence, f"{evidence.claim.metric.name.capitalize()}, every head", scores, n_heads=model.n_heads)
+    show_heads(evidence, f"{upper_first(evidence.claim.metric.name)}, every head", scores, n_heads=model.n_heads)
     evidence.decide()
 
 
@@ -137,3 +137,8 @@ def show_heads(evidence: Evidence, name: str, values: UnitValues, *, n_heads: in
         values=values.mean().reshape(-1, n_heads),
         marked=evidence.subject.heads,
     )
+
+
+def upper_first(text: str) -> str:
+    """The text with a capital first letter, the rest as it is: S2 stays S2."""
+    return text[:1].upper() + text[1:]

@@ -243,3 +243,17 @@ def test_bars_keep_what_they_say_themselves_and_get_no_interval_from_units_that_
 def test_only_png_and_svg_are_written(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"\.png or \.svg"):
         figures.save(figures.bars(["a"], [1.0], unit="nats"), tmp_path / "a.pdf")
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ([[0.5, -0.25], [0.0, 0.1]], (-0.5, 0.5)),  # both signs: zero in the middle
+        ([[0.5, -0.01], [0.0, 0.1]], (-0.01, 0.5)),  # a trace of the other sign: as it is
+        ([[0.2, 0.2], [0.2, 0.2]], (-0.3, 0.7)),  # all equal: half a unit to both sides
+    ],
+)
+def test_a_map_of_both_signs_has_zero_in_the_middle(values, limits):
+    figure = figures.head_map(values, unit="logits")
+    (image,) = figure.axes[0].get_images()
+    assert image.get_clim() == pytest.approx(limits)

@@ -10,6 +10,7 @@ import numpy as np
 from harness.errors import StoreError
 from harness.report.figures.style import (
     COLOURS,
+    SIGNED_COLOURS,
     WIDTH_INCHES,
     finite_array,
     label,
@@ -22,6 +23,9 @@ from harness.report.figures.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+SIGNED_FROM = 0.1
+"""A map has two signs where the smaller extreme is at least this share of the larger one."""
 
 
 @styled
@@ -86,15 +90,16 @@ def _draw_matrix(
     shown = np.ma.masked_invalid(matrix)
     axes.set_facecolor("white")
     axes.patch.set_hatch("////" if np.ma.is_masked(shown) else "")
-    equal = low is None and bool(shown.min() == shown.max())
-    image = axes.imshow(
-        shown,
-        cmap=COLOURS,
-        aspect="auto",
-        interpolation="nearest",
-        vmin=float(shown.min()) - 0.5 if equal else low,
-        vmax=float(shown.max()) + 0.5 if equal else None,
-    )
+    least, most = (float(shown.min()), float(shown.max())) if shown.count() else (0.0, 0.0)
+    signed = low is None and least < -SIGNED_FROM * abs(most) and most > -SIGNED_FROM * least
+    if signed:  # zero in the middle, or the colours of both signs would be those of more and less
+        least, most = -max(-least, most), max(-least, most)
+    elif low is not None:
+        least = low
+    if least == most:
+        least, most = least - 0.5, most + 0.5
+    colours = SIGNED_COLOURS if signed else COLOURS
+    image = axes.imshow(shown, cmap=colours, aspect="auto", interpolation="nearest", vmin=least, vmax=most)
     figure = axes.get_figure(root=True)
     assert figure is not None, "axes without a figure"
     bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)

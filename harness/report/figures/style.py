@@ -25,6 +25,8 @@ ACCENT = "#1f4e8c"
 """Dark blue: as dark as ink in greyscale, so it never carries a meaning of its own."""
 COLOURS = "cividis"
 """Rises evenly in lightness: readable in greyscale and with every kind of colour vision."""
+SIGNED_COLOURS = "RdBu_r"
+"""White at zero, darker to both sides, for values of both signs; apart from each other with every colour vision."""
 WIDTH_INCHES = 7.2
 DPI = 110
 
