@@ -15,7 +15,7 @@ from claims.ioi.comparing import (
     compare_together,
 )
 from claims.ioi.measurements import attention_from, direct_effects, total_effects
-from harness.claim import Control, Cost, Metric, claim
+from harness.claim import Control, Cost, Metric, Units, claim
 
 
 @claim(
@@ -100,9 +100,15 @@ def test_s_suppressors_write_against_the_subject(model, evidence, rng):
     controls=(OTHERS, DIRECTION, ROLES),
     rival="any change of this size at the last token does it",
     exposed_by="same dose, random direction",
-    units=UNITS,
+    units=Units(
+        default=80,
+        quick=40,
+        of="prompt",
+        reason="SD 1.8 logits between prompts of a template on the discovery split (SmolLM2): 80 show the 1.3 found there",
+    ),
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
+    version=2,
 )
 def test_name_movers_matter(model, evidence, rng):
     compare_patching(model, evidence, rng)
