@@ -104,7 +104,7 @@ def test_s_suppressors_write_against_the_subject(model, evidence, rng):
         default=80,
         quick=40,
         of="prompt",
-        reason="SD 1.8 logits between prompts of a template on the discovery split (SmolLM2): 80 show the 1.3 found there",
+        reason="SD 1.8 logits within templates on the discovery split (SmolLM2): 80 show the 1.3 found there",
     ),
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
