@@ -82,7 +82,7 @@ def planted(tmp_path_factory):
     """A model whose first layer writes minus what it reads, evenly attended: a name read twice is predicted less.
 
     The heads of layer 0 are the mechanism, those of the other layers hardly write, MLPs and positions nothing. Its
-    logit difference is 3.0 on the discovery split, 0.2 with every head knocked out.
+    logit difference is 2.9 on the discovery split, 0.2 with every head knocked out.
     """
 
     def plant(hf):
@@ -96,7 +96,7 @@ def planted(tmp_path_factory):
             block.mlp.c_proj.weight.zero_()
             block.attn.c_attn.weight[:, : 2 * width].zero_()
             block.attn.c_attn.weight[:, 2 * width :] = torch.eye(width)
-            block.attn.c_proj.weight.copy_(-4 * torch.eye(width) if number == 0 else 0.001 * torch.eye(width))
+            block.attn.c_proj.weight.copy_(-6 * torch.eye(width) if number == 0 else 0.001 * torch.eye(width))
 
     return saved_gpt2(tmp_path_factory.mktemp("planted-gpt2"), n_embd=128, n_layer=4, n_head=16, plant=plant)
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from harness.models.model import Model
     from harness.seeding import Streams
 
+DIRECTIONS = 5
+"""Random directions of the same-dose control for each prompt."""
 EXCHANGES = 10
 """Exchanges of labels per prompt, averaged (design of the suite: at least ten)."""
 
@@ -166,19 +168,29 @@ def effects_through_mlps(
 def same_dose_effects(
     model: Model, prompts: GreaterThanPrompts, heads: Sequence[str], *, other: GreaterThanPrompts, streams: Streams
 ) -> Effects:
-    """As `total_effects` of heads, with an equally long random vector added to the attention output instead."""
+    """As `total_effects` of heads, with equally long random vectors added instead: the mean over `DIRECTIONS` of them.
+
+    They have the residual stream's covariance without BOS, whose stream is a hundred times as long and would make one
+    direction of all.
+    """
     import torch
 
     rng = streams.for_("dose")
 
     def make(runs: Runs, batch: GreaterThanPrompts) -> list[Intervention]:
-        real, made = torch.from_numpy(batch.real_positions()), []
+        counted, made = torch.from_numpy(batch.real_positions()), []
+        counted[:, : batch.start] = False
         for name, layer, change in _changes(runs, batch, heads):
-            factor = residual_covariance_factor(runs.clean.resid_at(layer)[real])
-            made.append(Intervention(name, (Add(layer, same_dose_vector(change, factor=factor, generator=rng)),)))
+            factor = residual_covariance_factor(runs.clean.resid_at(layer)[counted])
+            for number in range(DIRECTIONS):
+                vector = same_dose_vector(change, factor=factor, generator=rng)
+                made.append(Intervention(f"{name} {number}", (Add(layer, vector),)))
         return made
 
-    return effects_over(model, prompts, corrupted=other, make=make, metric=ProbabilityDifference.of)
+    found = effects_over(model, prompts, corrupted=other, make=make, metric=ProbabilityDifference.of)
+    drawn = (len(heads), DIRECTIONS, len(prompts))
+    means = {name: getattr(found, name).reshape(drawn).mean(axis=1) for name in ("values", "change_norm")}
+    return replace(found, names=tuple(heads), **means)
 
 
 def rises(effects: Effects) -> UnitValues:

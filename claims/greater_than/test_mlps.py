@@ -30,6 +30,7 @@ SETS = 20
     units=Units(
         default=40, quick=40, full=80, of="prompt", reason="20 templates limit every interval; two prompts of each"
     ),
+    tier="reliability",  # a part of the total effect that selected the heads
     models=("gpt2-small", "smollm2-*", "path:*"),
     cost=Cost(draws=10, tokens=20),
     version=2,

@@ -1,4 +1,4 @@
-"""How the IOI claims compare a class of heads: together, beside sets of other heads, a random direction, other roles.
+"""How the IOI claims compare a class of heads: together, beside other heads, a random direction, prompts without IOI.
 
 A class acts together, so it is claimed together; what each head does alone is recorded as its share.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from claims.ioi.measurements import HeadSets, describe, draw, relabelled, singly
-from claims.ioi.same_dose import SAME_DOSE
+from claims.ioi.measurements import HeadSets, describe, draw, singly
+from claims.ioi.same_dose import SAME_DOSE, averaged_dose
 from fixtures.prompts.ioi import IoiPrompts
 from harness.claim import Control, Metric, Units
 from harness.population import circuit, left_out, matched_heads, matched_sets
@@ -40,6 +40,7 @@ FIVE_PERCENT = "5 % of the logit difference on the discovery split (SmolLM2: 4.4
 OTHERS = Control("other heads", "component")
 DIRECTION = Control(SAME_DOSE, "same-dose")
 ROLES = Control("shuffled roles", "label")
+NO_REPEAT = Control("the same on prompts that repeat no name (ABC)", "input")
 DISCOVERY = 30
 """Prompts of the discovery split on which the 95th-percentile set of other heads is chosen."""
 
@@ -58,7 +59,7 @@ def compare_together(
 
     Args:
         model: the model.
-        evidence: what is filled: the subject's effect, other heads, shuffled roles, and each head's share.
+        evidence: what is filled: the effect, other heads, prompts that repeat no name, what each head does alone.
         rng: the claim's streams.
         effect: what is measured; for claims that declare the same-dose control it returns that row as well.
         among: heads that other sets are drawn from; all by default.
@@ -81,9 +82,10 @@ def compare_together(
     evidence.treated(together)
     population = own.of(list(others))
     evidence.component_control(OTHERS.name, population, discovery=discovery, matched={"joint": tuple(others)})
-    evidence.control(ROLES.name, relabelled(together, prompts, rng))
+    abc = prompts.corrupted("ABC", rng.for_("no name repeated"))
+    evidence.control(NO_REPEAT.name, effect(abc, {"joint": subject.heads}).of(["joint"]))
     if DIRECTION in evidence.claim.controls:
-        evidence.control(DIRECTION.name, own.of([DIRECTION.name]))
+        evidence.control(DIRECTION.name, averaged_dose(own))
     for head in subject.heads if len(subject.heads) > 1 else ():
         evidence.share(head, values=own.of([head]))
     evidence.note(left_out(subject))

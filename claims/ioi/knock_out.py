@@ -162,6 +162,11 @@ def reference_prompts(prompts: IoiPrompts, streams: Streams, *, number: int) -> 
     return renamed.corrupted("ABC", streams.for_(f"reference third names {number}"))
 
 
+def nothing_repeated(scores: KnockOuts, streams: Streams) -> KnockOuts:
+    """The same scores on the prompts' counterparts that repeat no name (ABC), with the same means."""
+    return replace(scores, prompts=scores.prompts.corrupted("ABC", streams.for_("no name repeated")))
+
+
 def random_circuits(model: Model, heads: Sequence[str], *, draws: int, rng: np.random.Generator) -> MatchedSets:
     """Sets of as many heads in the same layers, drawn from all heads, the circuit's own among them."""
     return distinct_sets(heads, {head: layer_of(head) for head in model.heads()}, rng=rng, draws=draws)

@@ -207,7 +207,7 @@ def direct_effects(
 ) -> Effects:
     """What each set of heads writes into the logits at the last token itself: its edges carry `other`'s values.
 
-    With `dose` a set named `joint` gets a row `SAME_DOSE`: a random direction drawn with it in place of its change.
+    With `dose` a set named `joint` gets the rows `DRAWN`: random directions drawn with it in place of its change.
     """
 
     def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
@@ -215,7 +215,7 @@ def direct_effects(
         edges = {name: [Edge(head, "logits") for head in heads] for name, heads in sets.items()}
         made = [edge_patch(runs, each, positions=end, name=name) for name, each in edges.items()]
         if dose is not None and "joint" in sets:
-            made.append(same_dose_direct(runs, batch, sets["joint"], rng=dose))
+            made += same_dose_direct(runs, batch, sets["joint"], rng=dose)
         return made
 
     return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)
@@ -232,14 +232,14 @@ def total_effects(
 ) -> Effects:
     """The heads of each set take their values of `other` at one position; everything after is recomputed.
 
-    With `dose` (for `end`) a set named `joint` gets a row `SAME_DOSE`: random directions in place of its changes.
+    With `dose` (for `end`) a set named `joint` gets the rows `DRAWN`: random directions in place of its changes.
     """
 
     def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
         here = mask(getattr(batch.positions, at), runs)
         made = [patch(runs, heads, positions=here, name=name) for name, heads in sets.items()]
         if dose is not None and "joint" in sets:
-            made.append(same_dose_total(runs, batch, sets["joint"], rng=dose))
+            made += same_dose_total(runs, batch, sets["joint"], rng=dose)
         return made
 
     return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)

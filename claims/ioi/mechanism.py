@@ -1,7 +1,9 @@
 """Which heads play the parts of the IOI circuit, found on the discovery split by exact interventions.
 
-The parts are found from the logits backwards, as Wang et al. (2023) found them (`finding.py`). At each step a head is
-selected where its effect is at least the threshold and it attends as the class's name says:
+The parts are found from the logits backwards, as Wang et al. (2023) found them (`finding.py`), with two departures. Our
+direct effect is the edge from the head to the logits alone, where their path runs through later MLPs as well; and our
+ABC prompts change the name at S2 alone, theirs all three. At each step a head is selected where its effect is at least
+the threshold and it attends as the class's name says:
 
 1. *Direct effect*: what a head writes into the logits itself at the last token is exchanged for what it writes on
    prompts with other names. Name movers write towards IO and attend to it; S-suppressors attend to S2 and write against
@@ -29,7 +31,16 @@ import numpy as np
 from claims.ioi.finding import PARTS, Found, Say, find
 from claims.ioi.measurements import behaviour, draw, means
 from harness.mechanism import Discovery
-from harness.selection import HALVES, Permuted, disjoint_halves, frequencies, half_samples, overlap, permuted
+from harness.selection import (
+    HALVES,
+    Permuted,
+    disjoint_halves,
+    frequencies,
+    half_samples,
+    jaccard,
+    overlap,
+    permuted,
+)
 
 if TYPE_CHECKING:
     from harness.models.model import Model
@@ -77,6 +88,8 @@ def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, th
             "Half-samples and permuted labels keep the receivers of the path; the two disjoint samples find their own.",
             "Chance is that of heads drawn from those that attend as the class's name says.",
             "Permuted labels exchange IO and S in exactly half of each template's prompts.",
+            "The two disjoint samples are one split of many; over 20 splits, with the receivers of the path kept: "
+            + _over_splits(found, streams),
         ),
         prompts_sha256=prompts.sha256(),
         n_prompts=len(prompts),
@@ -97,6 +110,18 @@ def _frequencies(found: Found, streams: Streams) -> dict[str, dict[str, float]]:
     """By class, the share of half-samples of the templates that select each head."""
     halves = half_samples(found.prompts.templates, rng=streams.for_("half-samples"))
     return {part.name: frequencies([found.select(part, columns) for columns in halves]) for part in PARTS}
+
+
+def _over_splits(found: Found, streams: Streams) -> str:
+    """By class, mean, least and largest Jaccard index of two disjoint halves of the templates, over many splits."""
+    rng, told = streams.for_("splits"), []
+    splits = [disjoint_halves(found.prompts.templates, rng=rng) for _ in range(HALVES)]
+    for part in PARTS:
+        if not found.classes[part.name]:
+            continue
+        alike = [jaccard(found.select(part, one), found.select(part, other)) for one, other in splits]
+        told.append(f"{part.name} {np.mean(alike):.2f} ({min(alike):.2f} to {max(alike):.2f})")
+    return ", ".join(told) + "."
 
 
 def _permuted(found: Found, streams: Streams) -> dict[str, Permuted]:

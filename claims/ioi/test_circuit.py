@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from claims.ioi.knock_out import joined, joint, knock_outs, random_circuits
-from claims.ioi.measurements import describe, draw, relabelled
+from claims.ioi.comparing import NO_REPEAT
+from claims.ioi.knock_out import joined, joint, knock_outs, nothing_repeated, random_circuits
+from claims.ioi.measurements import describe, draw
 from harness.circuits import endpoints, necessity, sufficiency
 from harness.claim import Control, Cost, Margin, Metric, Units, claim
 from harness.population import DRAWS
@@ -19,7 +20,6 @@ from harness.stats.ranks import ENOUGH_SETS
 from harness.values import UnitValues
 
 RANDOM = Control("random circuits", "component")
-LABELS = Control("shuffled roles", "label")
 MODELS = ("gpt2-small", "smollm2-*", "path:*")
 A_QUARTER = "a quarter of the logit difference on the discovery split (SmolLM2: 4.1 logits)"
 DRAWS_IN_FULL = 999
@@ -54,7 +54,7 @@ PER_PROMPT = Margin(
     sesoi_reason=A_QUARTER,
     alternative="greater",
     subject="circuit",
-    controls=(RANDOM, LABELS),
+    controls=(RANDOM, NO_REPEAT),
     margins=(*RATIOS, PER_PROMPT),
     rival="any circuit of this size gives as much, since MLPs and what is common to a template stay",
     exposed_by="random circuits: as many heads in the same layers",
@@ -67,6 +67,7 @@ PER_PROMPT = Margin(
     ),
     models=MODELS,
     cost=Cost(draws=11, tokens=19),
+    version=2,
 )
 def test_the_circuit_alone_gives_the_logit_difference_of_the_model(model, subject, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units // 2)
@@ -83,10 +84,8 @@ def test_the_circuit_alone_gives_the_logit_difference_of_the_model(model, subjec
     evidence.treated(joint(both.of(["circuit"])))
     circuits = random_circuits(model, subject.heads, draws=ENOUGH_SETS - 1, rng=rng.for_("controls"))
     compare(evidence, model, rng, circuits=circuits, measure=alone, scores=scores)
-    turned = [
-        relabelled(each.of(["circuit"]), half.prompts, rng) for each, half in zip(ends, (scores, bare), strict=True)
-    ]
-    evidence.control("shuffled roles", joint(joined(*turned)))
+    abc = [endpoints(nothing_repeated(each, rng), subject.heads).of(["circuit"]) for each in (scores, bare)]
+    evidence.control(NO_REPEAT.name, joint(joined(*abc)))
     for margin, stratum in zip(RATIOS, STRATA, strict=True):
         here = units_of(both, [name == stratum for name in strata])
         evidence.margin(margin.name, joint(here.of(["circuit"])), relative_to=here.of(["model"]))
@@ -106,7 +105,7 @@ def test_the_circuit_alone_gives_the_logit_difference_of_the_model(model, subjec
     sesoi_reason=A_QUARTER,
     alternative="greater",
     subject="circuit",
-    controls=(RANDOM, LABELS),
+    controls=(RANDOM, NO_REPEAT),
     rival="heads of these layers do it together, whichever they are",
     exposed_by="random circuits: as many heads in the same layers, drawn from all heads",
     units=Units(
@@ -114,6 +113,7 @@ def test_the_circuit_alone_gives_the_logit_difference_of_the_model(model, subjec
     ),
     models=MODELS,
     cost=Cost(draws=95, tokens=19),
+    version=2,
 )
 def test_the_circuit_is_sufficient(model, subject, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
@@ -123,7 +123,7 @@ def test_the_circuit_is_sufficient(model, subject, evidence, rng):
     evidence.treated(treated)
     circuits = random_circuits(model, subject.heads, draws=draws_of(evidence), rng=rng.for_("controls"))
     found = compare(evidence, model, rng, circuits=circuits, measure=alone, scores=scores)
-    evidence.control("shuffled roles", relabelled(treated, prompts, rng))
+    evidence.control(NO_REPEAT.name, joint(endpoints(nothing_repeated(scores, rng), subject.heads).of(["circuit"])))
     show_test(
         evidence,
         sufficiency_test(found.model.values[0], found.circuit.values[0], random=found.random.values),
@@ -140,31 +140,37 @@ def test_the_circuit_is_sufficient(model, subject, evidence, rng):
     sesoi_reason=A_QUARTER,
     alternative="greater",
     subject="circuit",
-    controls=(RANDOM, LABELS),
+    controls=(RANDOM, NO_REPEAT),
     rival="without so many heads of these layers the model predicts nothing",
     exposed_by="random circuits: as many heads in the same layers, drawn from all heads",
     units=Units(
         default=40, quick=40, full=80, of="prompt", reason="20 templates limit every interval; one prompt of each order"
     ),
+    tier="reliability",  # the effects that selected its heads, together
     models=MODELS,
     cost=Cost(draws=95, tokens=19),
+    version=2,
 )
 def test_the_circuit_is_necessary(model, subject, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
     describe(evidence, prompts)
     scores = knock_outs(model, prompts, rng)
-    whole, without = scores.without([(), subject.heads])
-    treated = UnitValues(whole[None] - without, ("joint",), prompts.units, prompts.templates)
-    evidence.treated(treated)
+    evidence.treated(lost(scores, subject.heads))
     circuits = random_circuits(model, subject.heads, draws=draws_of(evidence), rng=rng.for_("controls"))
     found = compare(evidence, model, rng, circuits=circuits, measure=missing, scores=scores)
-    evidence.control("shuffled roles", relabelled(treated, prompts, rng))
+    evidence.control(NO_REPEAT.name, lost(nothing_repeated(scores, rng), subject.heads))
     show_test(
         evidence,
         partial_necessity_test(found.model.values[0], found.circuit.values[0], without_random=found.random.values),
     )
     evidence.note("No loss would not show that the circuit has no function: models repair themselves.")
     evidence.decide()
+
+
+def lost(scores, heads):
+    """By how much the model's logit difference falls without these heads, one row."""
+    whole, without = scores.without([(), heads])
+    return UnitValues(whole[None] - without, ("joint",), scores.units, scores.clusters)
 
 
 def draws_of(evidence):

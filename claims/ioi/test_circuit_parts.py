@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from claims.ioi.comparing import NO_REPEAT
 from claims.ioi.finding import PARTS
-from claims.ioi.knock_out import counterparts, joint, knock_outs
+from claims.ioi.knock_out import counterparts, joint, knock_outs, nothing_repeated
 from claims.ioi.measurements import describe, draw, relabelled
 from harness.circuits import completeness, endpoints, greedy_part, minimality, random_parts
 from harness.claim import Control, Cost, Margin, Metric, Units, claim
@@ -27,7 +28,7 @@ DISCOVERY = 30
 A_FIFTH = 0.8
 CLASSES = tuple(part.name for part in PARTS)
 """Those that discovery looks for; a model lacks some of them."""
-RANDOM_PARTS = 10
+RANDOM_PARTS = 20
 RANDOM_PARTS_IN_FULL = 100
 ADDITIONS = 24
 """Heads outside the circuit that are added to it, at least."""
@@ -56,7 +57,7 @@ BY_CHANCE = tuple(_apart(f"F(C\\K) - F(M\\K), random K {number + 1}") for number
     sesoi_reason="a quarter of the logit difference on the discovery split (SmolLM2: 4.1 logits)",
     alternative="greater",
     subject="circuit",
-    controls=(Control("heads outside the circuit", "component"), LABELS),
+    controls=(Control("heads outside the circuit", "component"), NO_REPEAT),
     margins=(*BY_CLASS, *BY_CHANCE),
     rival="neither reacts, since nothing of the circuit matters",
     exposed_by="heads outside the circuit: knocked out in the same numbers and layers, they cost less",
@@ -83,7 +84,9 @@ def test_the_circuit_reacts_to_a_loss_as_the_model_does(model, subject, evidence
     treated = mean_of(falls.of(judged))
     evidence.treated(treated)
     fill_outside(evidence, model, rng, scores=scores, parts=[parts[name] for name in judged])
-    evidence.control("shuffled roles", relabelled(treated, prompts, rng))
+    whole, *without = nothing_repeated(scores, rng).without([(), *(parts[name] for name in judged)])
+    fell = UnitValues(whole - np.array(without), tuple(judged), prompts.units, prompts.templates)
+    evidence.control(NO_REPEAT.name, mean_of(fell))
     for margin, name in zip(BY_CLASS, CLASSES, strict=True):
         evidence.margin(margin.name, joint(found.difference.of([name]) if name in classes else nothing))
     for number, margin in enumerate(BY_CHANCE):
