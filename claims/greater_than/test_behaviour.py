@@ -36,7 +36,7 @@ def test_years_after_the_start_year_are_predicted(model, evidence, rng):
 @claim(
     id="greater-than.boundary",
     paper="hanna2023",
-    statement="The prediction is sharp: the next answer after the start year's own is likely, the one before it is not.",
+    statement="The prediction is sharp: the answer after the start year's own is likely, the one before it is not.",
     metric=Metric("cutoff sharpness", unit="probability"),
     sesoi=0.041,
     sesoi_reason="5 % of the paper's probability difference of 0.817; the paper's sharpness is 0.06 for single years",
