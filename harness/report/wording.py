@@ -126,16 +126,18 @@ def _authors(authors: Sequence[object]) -> str:
 
 
 def _level(claim: Entry) -> str:
-    controls = len(claim["controls"])
+    """The error of a refutation: shared among a component's conditions, two of them for a population of components."""
+    conditions = sum(2 if control["kind"] == "component" else 1 for control in claim["controls"])
+    conditions += len(claim.get("margins", ()))
     alpha = number(to_float(claim.get("alpha", 0.025)))
-    return alpha if controls < 2 else f"{alpha}/{controls} before the correction for several components"
+    return alpha if conditions < 2 else f"{alpha}/{conditions} before the correction for several components"
 
 
 def _margin_sentence(margin: Entry) -> str:
     unit = inline(margin["unit"])
     low, high = margin.get("at_least"), margin["at_most"]
     span = f"above {number(high)} {unit}" if low is None else f"outside [{number(low)}, {number(high)}] {unit}"
-    return f"So would “{inline(margin['name'])}”, had its whole interval lain {span}."
+    return f"So would “{inline(margin['name'])}”, had its whole interval at that error lain {span}."
 
 
 def _on_papers_prompts(claim: Entry) -> bool:
