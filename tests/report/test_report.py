@@ -103,7 +103,7 @@ def test_a_section_holds_what_a_sceptic_asks(text: str) -> None:
         "> Induction heads attend to the token",
         "Catherine Olsson et al., 2022, [In-context Learning and Induction Heads](<https://",
         "**What would have refuted it:** An effect against “other heads” or “shuffled second half” whose upper bound",
-        "0.025/2",
+        "0.025/3",  # the mean of the others, their 95th percentile, the shuffled half
         "It would be refuted as well by upper bounds below 0 against the 95th-percentile member of “other heads”.",
         "**Nearest rival:** A head that attends at a fixed offset. It would be exposed by: Shuffled second half.",
         "at least 0.2 attention probability. A third of the published score.",
