@@ -6,7 +6,8 @@ Three ways of taking sets of heads away, run on the same prompts:
   damage is averaged over the donors.
 - `mean`: by the mean of z over that row's donors and positions of the same segment (first or second copy).
 - `same-dose`: nothing is taken away; to each layer's attention output a random vector is added, position by position as
-  long as what resampling would have changed there, drawn with the covariance of the residual stream.
+  long as what resampling would have changed there, drawn with the covariance of the residual stream at the prompts' own
+  tokens (without BOS); averaged over the donors and, for each of them, `DIRECTIONS` directions.
 
 No effect of an ablation does not show that a head has no function: models repair themselves.
 """
@@ -15,22 +16,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InterventionError
 from harness.interventions import (
-    Add,
     Edit,
     Engine,
     Replace,
     Run,
     head_change,
-    residual_covariance_factor,
-    same_dose_vector,
+    own_positions,
+    same_dose_edits,
+    same_dose_factor,
 )
+from harness.interventions.dose import OwnTokens
 from harness.sequences import Sequences
 from harness.subjects import parse_head
 from harness.values import UnitValues
@@ -50,6 +52,10 @@ Measure = Callable[[Engine, Run, NDArray[np.int64]], Mapping[str, NDArray[np.flo
 _Members: TypeAlias = Sequence[tuple[int, int]]
 Track = Callable[[Iterable[tuple[str, _Members]]], Iterable[tuple[str, _Members]]]
 """Wraps the loop over sets, to show progress."""
+
+
+class Prompts(Sequences, OwnTokens, Protocol):
+    """Prompts that can be ablated: sequences that know whether they begin with a BOS."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Ablation:
 
 def damage(
     model: Model,
-    sequences: Sequences,
+    sequences: Prompts,
     *,
     sets: HeadSets,
     ablation: Ablation,
@@ -119,7 +125,7 @@ class _Plan:
     """One batch with everything that its ablations share: the intact pass, and the donors' z."""
 
     engine: Engine
-    batch: Sequences
+    batch: Prompts
     donors: list[Sequences]
     index: NDArray[np.int64]
     ablation: Ablation
@@ -135,14 +141,13 @@ class _Plan:
             self.engine.run(d.tensor(), keep={"z": self.layers}, stop_at_layer=last) for d in self.donors
         ]
         if self.ablation.kind == "same-dose":
-            real = self._real()
-            resid = self.intact.resid_pre
-            self.factors = {layer: residual_covariance_factor(resid[layer][real]) for layer in self.layers}
+            own, resid = own_positions(self.batch), self.intact.resid_pre
+            self.factors = {layer: same_dose_factor(resid[layer], counted=own) for layer in self.layers}
 
     def effect(
         self, members: _Members, before: Mapping[str, NDArray[np.float64]], measure: Measure
     ) -> dict[str, NDArray[np.float64]]:
-        """The change of every metric, averaged over donors, and the dose."""
+        """The change of every metric, averaged over donors and directions, and the dose."""
         first = min(layer for layer, _ in members)
         changes: list[dict[str, NDArray[np.float64]]] = []
         for edits, dose in self._edits(members):
@@ -162,8 +167,8 @@ class _Plan:
             kept[name] = {**{layer: intact[layer] for layer in layers if layer < first}, **getattr(run, name)}
         return replace(run, **kept)  # type: ignore[arg-type]  # mypy sees one type for all fields of a Run
 
-    def _edits(self, members: _Members) -> Iterator[tuple[list[Edit], NDArray[np.float64]]]:
-        """One list of edits per donor (one in all for the mean), with the dose per row."""
+    def _edits(self, members: _Members) -> Iterator[tuple[Sequence[Edit], NDArray[np.float64]]]:
+        """The edits of each donor (once in all for the mean) and direction, with the dose per row."""
         means = self.ablation.kind == "mean"
         for donor in [None] if means else self.donor_runs:
             replaced = [self._replace(layer, head, donor) for layer, head in members]
@@ -171,7 +176,9 @@ class _Plan:
             for edit in replaced:
                 change = head_change(self.engine, self.intact, edit)
                 by_layer[edit.layer] = by_layer[edit.layer] + change if edit.layer in by_layer else change
-            yield self._as_edits(replaced, by_layer), self._dose(list(by_layer.values()))
+            dose = self._dose(list(by_layer.values()))
+            for edits in self._as_edits(replaced, by_layer):
+                yield edits, dose
 
     def _dose(self, changes: Sequence[Tensor]) -> NDArray[np.float64]:
         """[row]: length of the change, averaged over the prompt's own positions and summed over layers."""
@@ -188,15 +195,13 @@ class _Plan:
 
         return torch.from_numpy(self.batch.real_positions()).to(self.intact.tokens.device)
 
-    def _as_edits(self, replaced: list[Replace], by_layer: dict[int, Tensor]) -> list[Edit]:
+    def _as_edits(self, replaced: list[Replace], by_layer: dict[int, Tensor]) -> Sequence[Sequence[Edit]]:
+        """What is made of one donor: the replacement itself, or for the same dose as many directions as are drawn."""
         if self.ablation.kind != "same-dose":
-            return list(replaced)
+            return [replaced]
         rng = self.ablation.rng
         assert rng is not None, "checked by damage"
-        return [
-            Add(layer, same_dose_vector(change, factor=self.factors[layer], generator=rng))
-            for layer, change in by_layer.items()
-        ]
+        return same_dose_edits(by_layer, factors=self.factors, generator=rng)
 
     def _replace(self, layer: int, head: int, donor: Run | None) -> Replace:
         old = self.intact.z_of(layer, head)

@@ -54,7 +54,10 @@ class Prompts(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Effects:
-    """The metric under interventions: `values` and `change_norm` [intervention, prompt], `clean` [prompt]."""
+    """The metric under interventions: `values` and `change_norm` [intervention, prompt], `clean` [prompt].
+
+    `change_norm` is NaN where doses were not asked for.
+    """
 
     names: tuple[str, ...]
     values: NDArray[np.float64]
@@ -79,6 +82,7 @@ def effects_over(
     make: Callable[..., list[Intervention]],
     metric: Callable[..., Metric],
     keep: Collection[str] = ("z",),
+    doses: bool = False,
     memory_budget: int | None = None,
 ) -> Effects:
     """The metric of every prompt under the interventions that `make` names alike for every batch.
@@ -90,6 +94,7 @@ def effects_over(
         make: (runs, prompts of the batch) -> interventions.
         metric: (prompts of the batch) -> metric.
         keep: sites that interventions read.
+        doses: whether `change_norm` is computed; for edits in front of MLPs it takes as long as the rest.
         memory_budget: bytes; what was declared, by default.
 
     Raises:
@@ -104,7 +109,7 @@ def effects_over(
     for index, batch in progress_bar(list(prompts.batches())):
         other = None if corrupted is None else corrupted.rows(index)
         runs = Runs.of(engine, batch.tensor(), corrupted=None if other is None else other.tensor(), keep=keep)
-        found = measure(runs, make(runs, batch), metric=metric(batch), memory_budget=memory_budget)
+        found = measure(runs, make(runs, batch), metric=metric(batch), doses=doses, memory_budget=memory_budget)
         if not names:
             names = found.names
             values, norms = np.zeros((len(names), len(prompts))), np.zeros((len(names), len(prompts)))

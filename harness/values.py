@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,6 +66,14 @@ class UnitValues:
     def without(self, components: Sequence[str]) -> UnitValues:
         """All rows but these."""
         return self.of([name for name in self.components if name not in set(components)])
+
+    def averaged(self, groups: Mapping[str, Sequence[str]]) -> UnitValues:
+        """One row for each name: the mean, unit by unit, over the rows that stand under it (draws of a control)."""
+        empty = [name for name, rows in groups.items() if not rows]
+        if not groups or empty:
+            raise StatisticsError(f"there are no rows to average{f' for {empty[0]!r}' if empty else ''}; name some")
+        means = [self.of(rows).values.mean(axis=0) for rows in groups.values()]
+        return replace(self, values=np.stack(means), components=tuple(groups))
 
     def minus(self, other: UnitValues) -> UnitValues:
         """Self minus other on the same units; a single row of `other` is taken from every row of self."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from fixtures.prompts.repeated import random_blocks
 from harness.ablation import Ablation, damage
 from harness.attention import mean_attention
 from harness.errors import InterventionError
+from harness.interventions import DIRECTIONS, Engine
 from harness.loss import row_losses
 from tests.interventions.bridges import tiny_bridge
 from tests.one_thread import one_thread  # noqa: F401 - a fixture
@@ -155,8 +157,6 @@ def test_half_of_the_change_is_half_the_dose(bridge, some):
 
 
 def test_the_dose_is_the_length_of_the_change_by_hand(attention_only, some):
-    from harness.interventions import Engine
-
     (donor,) = donors_of(some, 1)
     dose = ablated(attention_only, some, "resample", [donor])["dose"]
     w_o = Engine.of(attention_only).W_O(1)[2]
@@ -166,31 +166,35 @@ def test_the_dose_is_the_length_of_the_change_by_hand(attention_only, some):
         assert dose.of(["1.2"]).values[0, row] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_same_dose_is_as_long_at_every_position_and_points_elsewhere(bridge, some):
+def changes_of_layer_1(model, some, kind, donors):
+    """What ablating 1.2 changes in the attention output of its layer, by batch: [donor and direction, batch pos d]."""
+    import torch
+
     seen = {}
 
-    def lengths(kind):
-        def measure(engine, run, index):
-            if run.change_norm:
-                seen.setdefault((kind, tuple(index.tolist())), []).append(run.change_norm[1].numpy())
-            return {"loss": np.zeros(len(index))}
+    def measure(engine, run, index):
+        seen.setdefault(tuple(index.tolist()), []).append(run.attn_out[1])
+        return {"loss": np.zeros(len(index))}
 
-        return measure
+    dose = ablated(model, some, kind, donors, sets={"1.2": ("1.2",)}, measure=measure, keep={"attn_out": [1]})["dose"]
+    return {index: torch.stack(after) - intact for index, (intact, *after) in seen.items()}, dose.values
 
-    donors, sets = donors_of(some), {"1.2": ("1.2",)}
-    found = {
-        kind: ablated(bridge, some, kind, donors, sets=sets, measure=lengths(kind))
-        for kind in ("resample", "same-dose")
-    }
-    np.testing.assert_allclose(found["resample"]["dose"].values, found["same-dose"]["dose"].values, rtol=1e-6)
-    batches = {index for _, index in seen}
-    for index in batches:
-        pairs = list(zip(seen["resample", index], seen["same-dose", index], strict=True))
-        assert len(pairs) == len(donors)
-        for ours, random in pairs:
-            np.testing.assert_allclose(random, ours, rtol=1e-4, atol=1e-6)
-    effects = [ablated(bridge, some, kind, donors, sets=sets)["loss"].values for kind in ("resample", "same-dose")]
-    assert np.abs(effects[0] - effects[1]).max() > 1e-4
+
+def test_the_same_dose_is_as_long_at_every_position_and_points_elsewhere(bridge, some):
+    import torch
+
+    donors = donors_of(some)
+    (resampled, dose), (drawn, same) = (
+        changes_of_layer_1(bridge, some, kind, donors) for kind in ("resample", "same-dose")
+    )
+    np.testing.assert_allclose(dose, same, rtol=1e-6)
+    for index, ours in resampled.items():
+        assert (len(ours), len(drawn[index])) == (len(donors), len(donors) * DIRECTIONS)
+        each = ours.repeat_interleave(DIRECTIONS, dim=0)  # every donor's change, as often as directions are drawn
+        np.testing.assert_allclose(drawn[index].norm(dim=-1), each.norm(dim=-1), rtol=1e-3, atol=1e-5)
+        assert float(each.norm(dim=-1).max()) > 1e-2
+        cosines = torch.cosine_similarity(drawn[index], each, dim=-1)[:, :, some.start :]
+        assert float(cosines.abs().median()) < 0.6  # 0.12 between unrelated directions of 32 dimensions
 
 
 def test_the_same_dose_is_the_streams_and_another_stream_is_another_direction(bridge, some):
@@ -208,6 +212,42 @@ def test_the_damage_is_averaged_over_donors(bridge, some):
     for metric in ("loss", "dose"):
         mean = np.mean([each[metric].values for each in alone], axis=0)
         np.testing.assert_allclose(together[metric].values, mean, atol=1e-6)
+
+
+def test_the_same_dose_is_averaged_over_the_donors_directions(bridge, some):
+    seen, loss = {}, second_copy_loss(some)
+
+    def measure(engine, run, index):
+        found = loss(engine, run, index)
+        seen.setdefault(tuple(index.tolist()), []).append(found["loss"])
+        return found
+
+    found = ablated(bridge, some, "same-dose", donors_of(some, 2), sets={"0.1": ("0.1",)}, measure=measure)["loss"]
+    for index, (before, *after) in seen.items():
+        assert len(after) == 2 * DIRECTIONS
+        assert all(np.abs(one - other).max() > 0 for one, other in itertools.pairwise(after))
+        np.testing.assert_allclose(found.values[0, list(index)], np.mean(after, axis=0) - before, atol=1e-12)
+
+
+def test_directions_of_the_same_dose_are_not_those_of_a_long_bos(some):
+    import torch
+
+    bridge = tiny_bridge("attention-only-ln")
+    with torch.no_grad():
+        bridge.embed.weight[0] *= 1000  # BOS, as trained models have it
+    directions, _ = changes_of_layer_1(bridge, some, "same-dose", donors_of(some))
+    resid = Engine.of(bridge).run(some.tensor(), keep={"resid_pre": [1]}).resid_pre[1]
+    bos, own = resid[0, 0], torch.from_numpy(some.segments() > 0)
+    assert bos.norm() > 50 * resid[own].norm(dim=-1).mean()
+    cosines = torch.cat(
+        [
+            torch.cosine_similarity(each[:, own[list(index), : each.shape[2]]], bos, dim=-1).abs().flatten()
+            for index, each in directions.items()
+        ]
+    )
+    # In 32 dimensions two unrelated directions have a cosine of about 0.18; counted, BOS would make most of them 1.
+    assert float(cosines.median()) < 0.4
+    assert float((cosines > 0.9).double().mean()) < 0.05
 
 
 @pytest.mark.parametrize("kind", ["resample", "mean"])

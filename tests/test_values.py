@@ -21,6 +21,29 @@ def test_a_single_row_is_subtracted_from_every_row():
     assert two.minus(one).values.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
+def test_rows_are_averaged_unit_by_unit_under_the_name_that_they_are_given():
+    four = values([[1, 2, 3], [4, 5, 6], [3, 8, 1], [0, 0, 9]], ("a 1", "b 1", "a 2", "a 3"))
+    mean = four.averaged({"b": ["b 1"], "a": ["a 1", "a 2", "a 3"]})
+    assert mean.components == ("b", "a")
+    assert (mean.units, mean.clusters) == (four.units, four.clusters)
+    # By hand: (1 + 3 + 0) / 3, (2 + 8 + 0) / 3, (3 + 1 + 9) / 3.
+    np.testing.assert_allclose(mean.values, [[4, 5, 6], [4 / 3, 10 / 3, 13 / 3]])
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ({}, "no rows to average"),
+        ({"a": []}, "no rows to average for 'a'"),
+        ({"a": ["x"]}, "no values for component 'x'"),
+        ({"a": ["a", "a"]}, "'a' stands twice"),
+    ],
+)
+def test_an_average_of_nothing_or_of_a_row_twice_is_refused(groups, said):
+    with pytest.raises(StatisticsError, match=said):
+        values([[1, 2, 3], [4, 5, 6]]).averaged(groups)
+
+
 def test_other_units_are_refused_as_unpaired():
     one, other = values([[1, 2, 3]], ("a",)), values([[1, 2, 3]], ("a",), units=("u0", "u1", "x"))
     with pytest.raises(StatisticsError, match="different units"):

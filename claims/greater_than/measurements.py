@@ -18,16 +18,17 @@ from harness.attention import attention_scores
 from harness.effects import Effects, effects_over, mask
 from harness.errors import InterventionError
 from harness.interventions import (
-    Add,
+    DIRECTIONS,
     Engine,
     Intervention,
     Replace,
     Runs,
     head_change,
+    own_positions,
     patch,
     path_patches,
-    residual_covariance_factor,
-    same_dose_vector,
+    same_dose_edits,
+    same_dose_factor,
 )
 from harness.interventions.readout import Readout, require_positions
 from harness.subjects import parse_head
@@ -40,11 +41,6 @@ if TYPE_CHECKING:
     from harness.claim import Evidence
     from harness.models.model import Model
     from harness.seeding import Streams
-
-DIRECTIONS = 5
-"""Random directions of the same-dose control for each prompt."""
-EXCHANGES = 10
-"""Exchanges of labels per prompt, averaged (design of the suite: at least ten)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +131,9 @@ def total_effects(
         end = mask(batch.positions.end, runs)
         return [patch(runs, [target], positions=end, name=target) for target in targets]
 
+    keep = ("z", "mlp_out")
     return effects_over(
-        model, prompts, corrupted=other, make=make, metric=ProbabilityDifference.of, keep=("z", "mlp_out")
+        model, prompts, corrupted=other, make=make, metric=ProbabilityDifference.of, keep=keep, doses=True
     )
 
 
@@ -168,44 +165,29 @@ def effects_through_mlps(
 def same_dose_effects(
     model: Model, prompts: GreaterThanPrompts, heads: Sequence[str], *, other: GreaterThanPrompts, streams: Streams
 ) -> Effects:
-    """As `total_effects` of heads, with equally long random vectors added instead: the mean over `DIRECTIONS` of them.
-
-    They have the residual stream's covariance without BOS, whose stream is a hundred times as long and would make one
-    direction of all.
-    """
-    import torch
-
+    """As `total_effects` of heads, with equally long random vectors added instead, the mean over `DIRECTIONS`."""
     rng = streams.for_("dose")
+    drawn = {head: tuple(f"{head} {number}" for number in range(DIRECTIONS)) for head in heads}
 
     def make(runs: Runs, batch: GreaterThanPrompts) -> list[Intervention]:
-        counted, made = torch.from_numpy(batch.real_positions()), []
-        counted[:, : batch.start] = False
+        own, made = own_positions(batch), []
         for name, layer, change in _changes(runs, batch, heads):
-            factor = residual_covariance_factor(runs.clean.resid_at(layer)[counted])
-            for number in range(DIRECTIONS):
-                vector = same_dose_vector(change, factor=factor, generator=rng)
-                made.append(Intervention(f"{name} {number}", (Add(layer, vector),)))
+            factor = same_dose_factor(runs.clean.resid_at(layer), counted=own)
+            edits = same_dose_edits({layer: change}, factors={layer: factor}, generator=rng)
+            made += [Intervention(each, edit) for each, edit in zip(drawn[name], edits, strict=True)]
         return made
 
-    found = effects_over(model, prompts, corrupted=other, make=make, metric=ProbabilityDifference.of)
-    drawn = (len(heads), DIRECTIONS, len(prompts))
-    means = {name: getattr(found, name).reshape(drawn).mean(axis=1) for name in ("values", "change_norm")}
-    return replace(found, names=tuple(heads), **means)
+    found = effects_over(model, prompts, corrupted=other, make=make, metric=ProbabilityDifference.of, doses=True)
+
+    def averaged(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return UnitValues(values, found.names, found.units, found.clusters).averaged(drawn).values
+
+    return replace(found, names=tuple(heads), values=averaged(found.values), change_norm=averaged(found.change_norm))
 
 
 def rises(effects: Effects) -> UnitValues:
     """By how much each intervention raises the metric: changed minus clean, [intervention, prompt]."""
     return UnitValues(effects.values - effects.clean, effects.names, effects.units, effects.clusters)
-
-
-def exchanged(values: UnitValues, prompts: GreaterThanPrompts, streams: Streams) -> UnitValues:
-    """The same values where half of each template's prompts count the other direction, averaged over ten exchanges.
-
-    As many prompts with a later other year are turned around as with an earlier one.
-    """
-    rng = streams.for_("directions")
-    sign = np.mean([_exchange(prompts, rng) for _ in range(EXCHANGES)], axis=0)
-    return replace(values, values=values.values * sign)
 
 
 def means(values: UnitValues) -> dict[str, float]:
@@ -221,18 +203,6 @@ def by_year(prompts: GreaterThanPrompts, values: UnitValues) -> list[list[object
         for digit in np.unique(tens)
         for here in [values.values[0, tens == digit]]
     ]
-
-
-def _exchange(prompts: GreaterThanPrompts, rng: np.random.Generator) -> NDArray[np.float64]:
-    """[batch]: -1 for prompts whose direction is turned around, 1 for the others."""
-    up, templates = prompts.sign[:, -1] > prompts.sign[:, 0], np.array(prompts.templates)
-    sign = np.ones(len(prompts))
-    for template in dict.fromkeys(prompts.templates):
-        both = [np.flatnonzero((templates == template) & (up == way)) for way in (True, False)]
-        count = (min(map(len, both)) + int(rng.integers(2))) // 2
-        for rows in both:
-            sign[rng.permutation(rows)[:count]] = -1.0
-    return sign
 
 
 def _changes(runs: Runs, batch: GreaterThanPrompts, heads: Sequence[str]) -> Iterator[tuple[str, int, Tensor]]:

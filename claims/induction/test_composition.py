@@ -32,8 +32,8 @@ SETS = 24
     rival="any change of this size before the induction heads disturbs their attention",
     exposed_by="same dose, random direction",
     units=Units(default=32, quick=16, reason="discovery SD 0.1 at SESOI 0.1: 13 clusters have 90 % power at twice it"),
-    cost=Cost(draws=45, tokens=41),
-    version=3,
+    cost=Cost(draws=49, tokens=41),
+    version=4,
 )
 def test_ablating_previous_token_heads_blinds_induction_heads(model, subject, evidence, rng):
     sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"), lengths=SHORT)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from claims.ioi.measurements import HeadSets, describe, draw, singly
-from claims.ioi.same_dose import SAME_DOSE, averaged_dose
+from claims.ioi.same_dose import DRAWN, SAME_DOSE
 from fixtures.prompts.ioi import IoiPrompts
 from harness.claim import Control, Metric, Units
 from harness.population import circuit, left_out, matched_heads, matched_sets
@@ -85,7 +85,7 @@ def compare_together(
     abc = prompts.corrupted("ABC", rng.for_("no name repeated"))
     evidence.control(NO_REPEAT.name, effect(abc, {"joint": subject.heads}).of(["joint"]))
     if DIRECTION in evidence.claim.controls:
-        evidence.control(DIRECTION.name, averaged_dose(own))
+        evidence.control(DIRECTION.name, own.averaged({SAME_DOSE: DRAWN}))
     for head in subject.heads if len(subject.heads) > 1 else ():
         evidence.share(head, values=own.of([head]))
     evidence.note(left_out(subject))

@@ -1,7 +1,7 @@
 """Scores of the IOI circuit with heads knocked out, as Wang et al. (2023) knock them out (sections 3 and 4).
 
 A knocked-out head takes, at every position, its mean over reference prompts of the same template in which all three
-names are others and none is repeated (the paper's ABC). MLPs are never knocked out. We depart from the paper in that
+names are others, of none of the template's prompts, and none is repeated (the paper's ABC). MLPs are never knocked out. We depart from the paper in that
 a head of the circuit is kept at every position, not only where its class acts.
 """
 
@@ -108,7 +108,7 @@ class KnockOuts:
         for index, prompts in self.prompts.batches():
             batch = self._batch(prompts, emptied=emptied)
             made = [make(batch, members, str(number)) for number, members in enumerate(sets)]
-            found = measure(batch.runs, made, metric=logit_difference(prompts), track=progress_bar)
+            found = measure(batch.runs, made, metric=logit_difference(prompts), doses=False, track=progress_bar)
             values[:, index] = found.values
         return values
 
@@ -117,8 +117,9 @@ class KnockOuts:
         import torch
 
         engine, tokens = engine_of(self.model), prompts.tensor()
-        starts = torch.tensor([self.first[name] for name in prompts.templates])
-        positions = torch.arange(tokens.shape[1])[None] >= starts[:, None]
+        # From the first difference of any of these templates on: up to its own, a head has its mean, whatever is replaced.
+        start = min(self.first[name] for name in prompts.templates)
+        positions = (torch.arange(tokens.shape[1]) >= start).expand(*tokens.shape)
         by = _mean_of_template(self.means, prompts)
         if not emptied or isinstance(engine, HookEngine):
             return _Batch(Runs.of(engine, tokens, keep=()), by, positions, emptied=False)
@@ -157,9 +158,23 @@ def knock_outs(model: Model, prompts: IoiPrompts, streams: Streams, *, at_least:
 
 
 def reference_prompts(prompts: IoiPrompts, streams: Streams, *, number: int) -> IoiPrompts:
-    """One draw of the prompts with other names, none repeated: the paper's ABC."""
-    renamed = prompts.corrupted("random names", streams.for_(f"reference names {number}"))
-    return renamed.corrupted("ABC", streams.for_(f"reference third names {number}"))
+    """One draw of the prompts with three names that none of their template's prompts has: the paper's ABC.
+
+    Raises:
+        StatisticsError: there are too few names for that.
+    """
+    rng, found, templates = streams.for_(f"reference names {number}"), prompts.named(), np.array(prompts.templates)
+    for template in dict.fromkeys(prompts.templates):
+        rows = np.flatnonzero(templates == template)
+        others = np.setdiff1d(np.array(list(prompts.names)), found[rows])
+        if len(others) < 3:
+            raise StatisticsError(
+                f"template {template!r} has {len(rows)} prompts, and {len(others)} names stand in none of them: three "
+                "are needed for the reference prompts. Ask for fewer prompts."
+            )
+        for row in rows:
+            found[row] = rng.choice(others, size=3, replace=False)
+    return prompts.with_names(found)
 
 
 def nothing_repeated(scores: KnockOuts, streams: Streams) -> KnockOuts:

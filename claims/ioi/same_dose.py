@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fixtures.prompts.ioi import IoiPrompts
 from harness.effects import mask
 from harness.interventions import (
-    Add,
+    DIRECTIONS,
+    Edit,
     Engine,
     Intervention,
     Replace,
     Runs,
     head_change,
-    residual_covariance_factor,
-    same_dose_vector,
+    own_positions,
+    same_dose_edits,
+    same_dose_factor,
 )
 from harness.subjects import parse_head
-from harness.values import UnitValues
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
 SAME_DOSE = "same dose, random direction"
-DRAWN = tuple(f"{SAME_DOSE} {number + 1}" for number in range(5))
+DRAWN = tuple(f"{SAME_DOSE} {number + 1}" for number in range(DIRECTIONS))
 """Directions that are drawn for each prompt: one alone has a spread of a logit."""
 
 
@@ -34,18 +34,9 @@ def same_dose_total(
     runs: Runs, batch: IoiPrompts, heads: Sequence[str], *, rng: np.random.Generator
 ) -> list[Intervention]:
     """Random vectors added to the layers' attention outputs, as long as what patching these heads changes in each."""
-    changes = _changes(runs, batch, heads)
-    factors = {layer: _factor(runs.clean.resid_at(layer), batch) for layer in changes}
-    return [
-        Intervention(
-            name,
-            tuple(
-                Add(layer, same_dose_vector(change, factor=factors[layer], generator=rng))
-                for layer, change in changes.items()
-            ),
-        )
-        for name in DRAWN
-    ]
+    changes, own = _changes(runs, batch, heads), own_positions(batch)
+    factors = {layer: same_dose_factor(runs.clean.resid_at(layer), counted=own) for layer in changes}
+    return _drawn(same_dose_edits(changes, factors=factors, generator=rng))
 
 
 def same_dose_direct(
@@ -53,23 +44,9 @@ def same_dose_direct(
 ) -> list[Intervention]:
     """One random vector added to the last residual stream, as long as what patching these heads' edges changes."""
     layers = list(_changes(runs, batch, heads).values())
-    change, factor = sum(layers[1:], layers[0]), _factor(runs.clean.resid, batch)
-    last = runs.frame.n_layers - 1
-    return [
-        Intervention(name, (Add(last, same_dose_vector(change, factor=factor, generator=rng), site="resid_post"),))
-        for name in DRAWN
-    ]
-
-
-def averaged_dose(values: UnitValues) -> UnitValues:
-    """The mean over the drawn directions: one row, `SAME_DOSE`."""
-    drawn = values.of(DRAWN)
-    return replace(drawn, values=drawn.values.mean(axis=0, keepdims=True), components=(SAME_DOSE,))
-
-
-def _factor(resid: Tensor, batch: IoiPrompts) -> Tensor:
-    """Of the covariance without BOS, whose stream is a hundred times as long and would make one direction of all."""
-    return residual_covariance_factor(resid[:, batch.start :])
+    factor, last = same_dose_factor(runs.clean.resid, counted=own_positions(batch)), runs.frame.n_layers - 1
+    together = {last: sum(layers[1:], layers[0])}
+    return _drawn(same_dose_edits(together, factors={last: factor}, generator=rng, site="resid_post"))
 
 
 def _changes(runs: Runs, batch: IoiPrompts, heads: Sequence[str]) -> dict[int, Tensor]:
@@ -82,3 +59,7 @@ def _changes(runs: Runs, batch: IoiPrompts, heads: Sequence[str]) -> dict[int, T
         change = head_change(runs.engine, runs.clean, edit)
         changes[layer] = changes[layer] + change if layer in changes else change
     return changes
+
+
+def _drawn(edits: Sequence[Sequence[Edit]]) -> list[Intervention]:
+    return [Intervention(name, tuple(each)) for name, each in zip(DRAWN, edits, strict=True)]

@@ -12,14 +12,13 @@ import numpy as np
 from claims.ioi.comparing import NO_REPEAT
 from claims.ioi.finding import PARTS
 from claims.ioi.knock_out import counterparts, joint, knock_outs, nothing_repeated
-from claims.ioi.measurements import describe, draw, relabelled
+from claims.ioi.measurements import describe, draw
 from harness.circuits import completeness, endpoints, greedy_part, minimality, random_parts
 from harness.claim import Control, Cost, Margin, Metric, Units, claim
 from harness.population import DRAWS, circuit, left_out, matched_heads
 from harness.stats.matched_sets import distinct_sets
 from harness.values import UnitValues
 
-LABELS = Control("shuffled roles", "label")
 MODELS = ("gpt2-small", "smollm2-*", "path:*")
 FORTY = Units(
     default=40, quick=40, full=80, of="prompt", reason="20 templates limit every interval; one prompt of each order"
@@ -64,7 +63,7 @@ BY_CHANCE = tuple(_apart(f"F(C\\K) - F(M\\K), random K {number + 1}") for number
     units=FORTY,
     models=MODELS,
     cost=Cost(draws=83, tokens=19),
-    version=2,
+    version=3,
 )
 def test_the_circuit_reacts_to_a_loss_as_the_model_does(model, subject, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
@@ -120,13 +119,14 @@ def test_the_circuit_reacts_to_a_loss_as_the_model_does(model, subject, evidence
     sesoi_reason="what completeness allows: a fifth of the logit difference on the discovery split (SmolLM2: 4.1)",
     alternative="greater",
     subject="circuit",
-    controls=(Control("random parts of this size", "component"), LABELS),
+    controls=(Control("random parts of this size", "component"), NO_REPEAT),
     rival="any part of this size brings model and circuit as far apart",
     exposed_by="random parts of this size",
     units=FORTY,
     models=MODELS,
     profiles=("full",),  # the search takes minutes
     cost=Cost(draws=220, tokens=19),
+    version=2,
 )
 def test_a_search_finds_a_part_without_which_model_and_circuit_come_apart(model, subject, evidence, rng):
     if len(subject.heads) < 2:
@@ -153,7 +153,8 @@ def test_a_search_finds_a_part_without_which_model_and_circuit_come_apart(model,
     evidence.component_control(
         "random parts of this size", population, discovery=discovery, matched={"joint": population.components}
     )
-    evidence.control("shuffled roles", relabelled(distance, prompts, rng))
+    abc = completeness(nothing_repeated(scores, rng), subject.heads, sets={"joint": part})
+    evidence.control(NO_REPEAT.name, times(abc.difference, direction))
     circuit_mean, model_mean, _ = _means(found)[0]
     evidence.note(f"Greedy K: {', '.join(part)}. F(C\\K) {circuit_mean:.2f}, F(M\\K) {model_mean:.2f} logits.")
     evidence.note(f"{len(others)} of {drawn.of:,} parts of this size are compared, which may share heads with it.")
@@ -169,12 +170,13 @@ def test_a_search_finds_a_part_without_which_model_and_circuit_come_apart(model,
     sesoi_reason="5 % of the logit difference on the discovery split (SmolLM2: 4.4 logits); the paper takes 1 %",
     alternative="greater",
     subject="circuit",
-    controls=(Control("heads added to the circuit", "component"), LABELS),
+    controls=(Control("heads added to the circuit", "component"), NO_REPEAT),
     rival="any head that is added to the circuit changes it as much",
     exposed_by="heads added to the circuit: from nearby layers, taken away again",
     units=FORTY,
     models=MODELS,
-    cost=Cost(draws=73, tokens=19),
+    cost=Cost(draws=98, tokens=19),
+    version=2,
 )
 def test_every_head_of_the_circuit_adds_something(model, subject, evidence, rng):
     heads = subject.heads
@@ -208,7 +210,8 @@ def test_every_head_of_the_circuit_adds_something(model, subject, evidence, rng)
             for head, upwards in zip(heads, sign[:, 0], strict=True)
         },
     )
-    evidence.control("shuffled roles", relabelled(lost, prompts, rng))
+    abc = minimality(nothing_repeated(scores, rng), heads, classes={}, knocked_out=rest)
+    evidence.control(NO_REPEAT.name, times(abc.difference.of(heads), -sign))
     for head in heads:
         evidence.share(head, values=lost.of([head]))
     columns = ["head", "class", "K", "F(C\\K)", "F(C\\(K + head))", "direction on discovery"]

@@ -17,7 +17,7 @@ from claims.ioi.measurements import attention_from, before, keys_and_values, pat
 from harness.claim import Control, Cost, Metric, claim
 
 ABC_PLACES = Control("a third name in place of the repeated one (ABC), same positions", "input")
-BEFORE_IT = Control("the same heads towards the token before S1", "input")
+BEFORE_IT = Control("the same heads towards the token before S1", "label")
 LEAST = "the least attention that discovery asks for; uniform attention gives 0.1 on the tokens before S2"
 
 
@@ -79,6 +79,7 @@ def test_induction_heads_attend_to_what_followed_the_first_mention(model, eviden
     tier="reliability",
     models=MODELS,
     cost=Cost(draws=4, tokens=18),
+    version=2,
 )
 def test_previous_token_heads_attend_to_the_name_before(model, evidence, rng):
     def to_name(prompts):

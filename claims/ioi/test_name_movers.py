@@ -62,7 +62,7 @@ def test_name_movers_attend_to_the_indirect_object(model, evidence, rng):
     tier="reliability",  # the metric that selected them
     models=MODELS,
     cost=Cost(draws=8, tokens=18),
-    version=2,
+    version=3,
 )
 def test_name_movers_write_the_indirect_object(model, evidence, rng):
     compare_writing(model, evidence, rng)
@@ -84,7 +84,7 @@ def test_name_movers_write_the_indirect_object(model, evidence, rng):
     tier="reliability",
     models=("smollm2-*", "path:*"),  # the paper names none in GPT-2 small
     cost=Cost(draws=8, tokens=18),
-    version=2,
+    version=3,
 )
 def test_s_suppressors_write_against_the_subject(model, evidence, rng):
     compare_writing(model, evidence, rng)
@@ -111,7 +111,7 @@ def test_s_suppressors_write_against_the_subject(model, evidence, rng):
     tier="reliability",  # what they write is a part of it, and selected them
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
-    version=3,
+    version=4,
 )
 def test_name_movers_matter(model, evidence, rng):
     compare_patching(model, evidence, rng)
@@ -135,7 +135,7 @@ def test_name_movers_matter(model, evidence, rng):
     tier="reliability",  # what they write is a part of it, and selected them
     models=("smollm2-*", "path:*"),
     cost=Cost(draws=12, tokens=18),
-    version=2,
+    version=3,
 )
 def test_s_suppressors_matter(model, evidence, rng):
     compare_patching(model, evidence, rng)
@@ -158,7 +158,7 @@ def test_s_suppressors_matter(model, evidence, rng):
     tier="reliability",
     models=MODELS,
     cost=Cost(draws=8, tokens=18),
-    version=2,
+    version=3,
 )
 def test_negative_name_movers_write_against_the_indirect_object(model, evidence, rng):
     compare_writing(model, evidence, rng)
@@ -180,7 +180,7 @@ def test_negative_name_movers_write_against_the_indirect_object(model, evidence,
     tier="reliability",  # what they write is a part of it, and selected them
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
-    version=2,
+    version=3,
 )
 def test_negative_name_movers_hold_the_logit_difference_back(model, evidence, rng):
     compare_patching(model, evidence, rng)

@@ -57,6 +57,7 @@ class KnockOutScores:
             self.runs,
             list(interventions),
             metric=self.metric,
+            doses=False,
             memory_budget=self.memory_budget,
             track=progress_bar,
         )

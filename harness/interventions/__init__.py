@@ -6,7 +6,15 @@ Importing this package does not import torch. `README.md` beside this file shows
 from __future__ import annotations
 
 from harness.interventions.budget import MEMORY_BUDGET, budget_of, memory_budget
-from harness.interventions.dose import head_change, residual_covariance_factor, same_dose_vector
+from harness.interventions.dose import (
+    DIRECTIONS,
+    head_change,
+    own_positions,
+    residual_covariance_factor,
+    same_dose_edits,
+    same_dose_factor,
+    same_dose_vector,
+)
 from harness.interventions.edges import Edge, all_edges, edge_patch
 from harness.interventions.edits import Add, Edit, Replace
 from harness.interventions.engine import Engine
@@ -30,6 +38,7 @@ from harness.interventions.sweeps import sweep
 from harness.interventions.targets import Target
 
 __all__ = [
+    "DIRECTIONS",
     "MEMORY_BUDGET",
     "SITES",
     "Add",
@@ -58,11 +67,14 @@ __all__ = [
     "mean",
     "measure",
     "memory_budget",
+    "own_positions",
     "patch",
     "path_patch",
     "path_patches",
     "resample",
     "residual_covariance_factor",
+    "same_dose_edits",
+    "same_dose_factor",
     "same_dose_vector",
     "slow_path_note",
     "steer",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.errors import InterventionError
-from harness.interventions.edits import Edit, Reading, Seen
+from harness.interventions.edits import Edit, Reading, Replace, Seen
 from harness.interventions.sites import SITES, name_of
 from harness.interventions.weights import Weights
 
@@ -135,6 +135,12 @@ class ForwardPass:
         return self._touch("mlp_out", mlp.outward(neurons), layer=layer, written=_difference)
 
     def _attention(self, normed: Tensor, *, layer: int) -> Tensor:
+        block = self._weights.blocks[layer]
+        z = self._unread_z(normed) if self._replaces_z(layer, rows=len(normed)) else self._z(normed, layer=layer)
+        z = self._touch("z", z, layer=layer, written=lambda old, new: self._out(new - old, layer=layer))
+        return self._touch("attn_out", block.o(z.flatten(-2)), layer=layer, written=_difference)
+
+    def _z(self, normed: Tensor, *, layer: int) -> Float[Tensor, "row pos head d_head"]:
         weights, block = self._weights, self._weights.blocks[layer]
         batch, pos, _ = normed.shape
         q = block.q(normed).view(batch, pos, weights.n_heads, weights.d_head)
@@ -145,8 +151,24 @@ class ForwardPass:
         z = self._mix(q, k, v, layer=layer, touch=lambda site, value: self._touch(site, value, layer=layer))
         for rows, old in zip(early, unedited, strict=True):
             self._note(layer, rows, self._out(z[rows] - old, layer=layer))
-        z = self._touch("z", z, layer=layer, written=lambda old, new: self._out(new - old, layer=layer))
-        return self._touch("attn_out", block.o(z.flatten(-2)), layer=layer, written=_difference)
+        return z
+
+    def _replaces_z(self, layer: int, *, rows: int) -> bool:
+        """Whether the edits replace all of z and nobody asks what stood there: then no attention is computed."""
+        asked = any(
+            (layer, site) in self._edits or (site, layer) in self._needed or layer in self._keep.get(site, ())
+            for site in _BEFORE_Z
+        )
+        if self._doses or asked:
+            return False
+        edits = self._edits.get((layer, "z"), ())
+        replaced = {where.start: where.stop for where, edit in edits if _replaces_all(edit, self._weights.n_heads)}
+        n_replaced: int = sum(stop - start for start, stop in replaced.items())
+        return n_replaced == rows
+
+    def _unread_z(self, normed: Tensor) -> Float[Tensor, "row pos head d_head"]:
+        """What stands where z will be replaced."""
+        return normed.new_zeros(*normed.shape[:2], self._weights.n_heads, self._weights.d_head)
 
     def _note(self, layer: int, rows: slice, change: Tensor) -> None:
         self.changes.setdefault(layer, []).append((rows, change))
@@ -205,6 +227,16 @@ def _shared(x: Float[Tensor, "row group m n"], past: Float[Tensor, "batch group 
     together = x.view(-1, batch, groups, m, n).permute(1, 2, 0, 3, 4).reshape(batch, groups, -1, n)
     product = (together @ past).view(batch, groups, -1, m, past.shape[-1])
     return product.permute(2, 0, 1, 3, 4).reshape(rows, groups, m, past.shape[-1])
+
+
+def _replaces_all(edit: Edit, n_heads: int) -> bool:
+    """Whether an edit replaces every head at every position, whatever stood there."""
+    return (
+        isinstance(edit, Replace)
+        and edit.scale == 1
+        and (edit.parts is None or len(edit.parts) == n_heads)
+        and (edit.positions is None or bool(edit.positions.all()))
+    )
 
 
 def _difference(old: Tensor, new: Tensor) -> Tensor:

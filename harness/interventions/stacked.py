@@ -80,19 +80,24 @@ def bytes_per_prompt(frame: Frame, *, start: int) -> int:
 
 
 def compute(
-    engine: Engine, clean: Run, interventions: Sequence[Intervention], stacks: Sequence[Stack]
+    engine: Engine, clean: Run, interventions: Sequence[Intervention], stacks: Sequence[Stack], *, doses: bool = True
 ) -> Iterator[Finished]:
-    """Stack by stack the final residual streams; under `inference_mode`, which the caller enters."""
+    """Stack by stack the final residual streams; under `inference_mode`, which the caller enters.
+
+    Without `doses` the change norms are 0 and what they alone need is not computed.
+    """
     past: Past | None = None
     key: tuple[int, int] | None = None
     for stack in stacks:
         if key != (stack.start, stack.prompts.start):
             key, past = (stack.start, stack.prompts.start), _past(engine, clean, stack)
         assert past is not None
-        yield _compute(engine, clean, interventions, stack, past)
+        yield _compute(engine, clean, interventions, stack, past, doses=doses)
 
 
-def _compute(engine: Engine, clean: Run, interventions: Sequence[Intervention], stack: Stack, past: Past) -> Finished:
+def _compute(
+    engine: Engine, clean: Run, interventions: Sequence[Intervention], stack: Stack, past: Past, *, doses: bool
+) -> Finished:
     import torch
 
     n = stack.prompts.stop - stack.prompts.start
@@ -100,14 +105,15 @@ def _compute(engine: Engine, clean: Run, interventions: Sequence[Intervention], 
         Member(slice(place * n, (place + 1) * n), [_narrowed(edit, stack) for edit in interventions[number].edits])
         for place, number in enumerate(stack.numbers)
     ]
-    forward = ForwardPass(engine.weights, members=members, past=past)
+    forward = ForwardPass(engine.weights, members=members, past=past, doses=doses)
     resid = clean.resid.new_empty(0)
     for layer in range(stack.first_layers[0], engine.n_layers):
         if joining := stack.first_layers.count(layer):
             fresh = clean.resid_at(layer)[stack.prompts, stack.start :].repeat(joining, 1, 1)
             resid = torch.cat((resid, fresh)) if resid.numel() else fresh
         resid = forward.block(resid, layer)
-    return Finished(stack, resid.view(len(members), n, *resid.shape[1:]), _dose(forward, len(members), n, resid))
+    norms = _dose(forward, len(members), n, resid) if doses else resid.new_zeros(len(members), n)
+    return Finished(stack, resid.view(len(members), n, *resid.shape[1:]), norms)
 
 
 def _dose(forward: ForwardPass, n_members: int, n: int, like: Tensor) -> Float[Tensor, "intervention prompt"]:
