@@ -19,19 +19,12 @@ from claims.ioi.knock_out import (
     reference_prompts,
 )
 from claims.ioi.measurements import behaviour, draw, logit_difference
-from harness.bound_claim import BoundClaim, Options
-from harness.claim import declared
 from harness.errors import InterventionError, StatisticsError
 from harness.interventions import HookEngine, Runs, ablate, engine_of, measure
-from harness.mechanism import Mechanism
-from harness.memory import Loaded
-from harness.models.model import load
 from harness.seeding import Streams
-from harness.session import measure as measure_claim
-from harness.subjects import Subject, SubjectsFile
+from harness.subjects import Subject
 from harness.values import UnitValues
-from tests.paths import REPOSITORY
-from tests.word_tokenizer import save_word_tokenizer, words_of_ioi
+from tests.ioi_runs import record_of, saved_gpt2
 
 CLAIMS = {
     test.__claim__["id"]: test
@@ -52,26 +45,6 @@ TOLERANCE = 2e-5
 """Logit differences by another exact route agree to about 4e-6 in fp32."""
 
 
-def saved_gpt2(folder, *, n_embd, n_layer, n_head, plant=None):
-    """A GPT-2 of random weights whose tokenizer knows the prompts' words; `plant` changes the weights."""
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    size = save_word_tokenizer(folder, words_of_ioi())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        config = GPT2Config(
-            vocab_size=size, n_positions=64, n_embd=n_embd, n_layer=n_layer, n_head=n_head,
-            bos_token_id=0, eos_token_id=1,
-        )  # fmt: skip
-        hf = GPT2LMHeadModel(config)
-    if plant is not None:
-        with torch.no_grad():
-            plant(hf)
-    hf.save_pretrained(folder)
-    return load(f"path:{folder}")
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return saved_gpt2(tmp_path_factory.mktemp("random-gpt2"), n_embd=48, n_layer=4, n_head=12)
@@ -82,7 +55,7 @@ def planted(tmp_path_factory):
     """A model whose first layer writes minus what it reads, evenly attended: a name read twice is predicted less.
 
     The heads of layer 0 are the mechanism, those of the other layers hardly write, MLPs and positions nothing. Its
-    logit difference is 2.9 on the discovery split, 0.2 with every head knocked out.
+    logit difference is 3.1 on the discovery split, 0.3 with every head knocked out.
     """
 
     def plant(hf):
@@ -96,7 +69,7 @@ def planted(tmp_path_factory):
             block.mlp.c_proj.weight.zero_()
             block.attn.c_attn.weight[:, : 2 * width].zero_()
             block.attn.c_attn.weight[:, 2 * width :] = torch.eye(width)
-            block.attn.c_proj.weight.copy_(-6 * torch.eye(width) if number == 0 else 0.001 * torch.eye(width))
+            block.attn.c_proj.weight.copy_(-8 * torch.eye(width) if number == 0 else 0.001 * torch.eye(width))
 
     return saved_gpt2(tmp_path_factory.mktemp("planted-gpt2"), n_embd=128, n_layer=4, n_head=16, plant=plant)
 
@@ -116,16 +89,6 @@ def prompts(model):
 @pytest.fixture(scope="module")
 def scores(model, prompts):
     return knock_outs(model, prompts, STREAMS)
-
-
-def record_of(test, model, *, classes, profile="quick"):
-    claim = declared(test, where="here")
-    folder = REPOSITORY / "claims" / "ioi"
-    ioi = Mechanism("ioi", folder, SubjectsFile(folder / "none.toml", {}, {}), None)
-    bound = BoundClaim(claim, test, "here", ioi, model.id, Options(profile=profile))
-    heads = tuple(dict.fromkeys(itertools.chain.from_iterable(classes.values())))
-    subject = Subject("circuit", heads, "nothing", "a test", "discovery", {**classes, "circuit": heads})
-    return measure_claim(bound, loaded=Loaded(), target=model, subject=subject)
 
 
 def test_knocking_out_nothing_changes_nothing(model, prompts, scores):
