@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harness.contrasts import Against, Contrast, contrasts_of, ranks_of
 from harness.declaration import Claim, Margin
 from harness.errors import StatisticsError
-from harness.stats.records import Condition, Judgement, Rule, Sampling, Side
+from harness.stats.records import Condition, Judgement, Rule, Sampling
 from harness.values import UnitValues
 
 RESAMPLES = 9_999
@@ -31,24 +31,6 @@ class MarginInput:
 
     values: UnitValues
     relative_to: UnitValues | None = None
-
-
-@dataclass(frozen=True)
-class _Enumerated:
-    """A number on the paper's own prompts, where nothing is sampled: every bound is the number itself."""
-
-    estimate: float
-    clusters: int
-    method: str = "enumerated"
-
-    def bound(self, error: float, *, side: Side) -> float:
-        """The number, at any error and on either side."""
-        return self.estimate
-
-    def p_value(self, threshold: float, *, alternative: Literal["greater", "less"]) -> float:
-        """0 where the number reaches the threshold, else 1: what `outcome_of` needs, and never a p of the record."""
-        reached = self.estimate >= threshold if alternative == "greater" else self.estimate <= threshold
-        return 0.0 if reached else 1.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +85,11 @@ def judge_evidence(
         sections["shares"] = tuple(_share(claim, entry, rng=rng) for entry in shares)
     except StatisticsError as error:
         conditions, failed = [], failed or str(error)
-    sections["judgement"] = _judgement(claim, conditions, contrasts, failed=failed, assay_shown=assay_shown)
+    shared = len(set(treated.clusters)) < len(treated.units)
+    shared_by = claim.units.of if shared and claim.units is not None else ""
+    sections["judgement"] = _judgement(
+        claim, conditions, contrasts, failed=failed, assay_shown=assay_shown, shared_by=shared_by
+    )
     return sections
 
 
@@ -130,6 +116,7 @@ def _margin_conditions(
     claim: Claim, margin: Margin, entry: MarginInput, *, rng: np.random.Generator, resamples: int
 ) -> Iterator[Condition]:
     """One condition per row of the margin's values; each belongs to the component of that name."""
+    from harness.stats.enumerated import Enumerated
     from harness.stats.ratio import ratio_sampling
     from harness.stats.sampling import mean_sampling
 
@@ -140,7 +127,7 @@ def _margin_conditions(
         if claim.on_papers_prompts:
             if entry.relative_to is not None:
                 raise StatisticsError(f"margin {margin.name!r} is a ratio; on the paper's own prompts give its numbers")
-            sampling = _Enumerated(float(values.mean()), len(set(entry.values.clusters)))
+            sampling = Enumerated(float(values.mean()), len(set(entry.values.clusters)))
         elif entry.relative_to is None:
             method = claim.interval_method(len(set(entry.values.clusters)))
             sampling = mean_sampling(
@@ -211,13 +198,15 @@ def _judgement(
     *,
     failed: str | None,
     assay_shown: bool,
+    shared_by: str,
 ) -> dict[str, Any]:
     from harness.stats.decision import judge
+    from harness.stats.enumerated import judge_enumerated
 
     if not conditions:
         return {"verdict": "invalid", "reason": failed or "nothing was measured", "components": (), "outcomes": ()}
     if claim.on_papers_prompts:
-        return _judge_replication(claim, conditions, failed=failed)
+        return judge_enumerated(conditions, alpha=claim.alpha, invalid=failed)
     judged: Judgement = judge(
         conditions,
         alpha=claim.alpha,
@@ -225,25 +214,13 @@ def _judgement(
         assay_shown=assay_shown,
         invalid=failed,
         margins_alone=claim.tier == "replication",
+        shared_by=shared_by,
     )
     plain = asdict(judged)
     sizes = {(contrast.component, contrast.control): contrast.hedges_g() for contrast in contrasts}
     for outcome in plain["outcomes"]:
         outcome["hedges_g"] = sizes.get((outcome["component"], outcome["control"]))
     return plain
-
-
-def _judge_replication(claim: Claim, conditions: Sequence[Condition], *, failed: str | None) -> dict[str, Any]:
-    """The paper's own prompts: every number lies within its tolerance or not; there is no interval, p or family."""
-    from harness.stats.reading import outcome_of
-
-    no_p = {"p": None, "p_zero": None, "hedges_g": None}
-    judged = [asdict(outcome_of(each, alpha=claim.alpha, level=claim.alpha)) | no_p for each in conditions]
-    apart = [outcome for outcome in judged if not outcome["holds"]]
-    said = "{component}: {control} is {estimate:.4g} (asked: within [{threshold:.4g}, {upper:.4g}])"
-    reason = "; ".join(said.format(**each) for each in apart) or f"all {len(judged)} numbers are the published ones"
-    verdict = "invalid" if failed else "refuted" if apart else "supported"
-    return {"verdict": verdict, "reason": failed or reason, "components": (), "outcomes": tuple(judged)}
 
 
 def _judge_exact(claim: Claim, exact: ExactInput, *, assay_shown: bool, failed: str | None) -> dict[str, Any]:

@@ -18,9 +18,17 @@ from harness.evidence import Record
 from harness.mechanism import Mechanism, open_mechanism
 from harness.outcomes import outcome_of
 from harness.papers import paper_problems
-from harness.planning import availability_of, item_slug, plan_lines, subject_problems
+from harness.planning import availability_of, plan_lines, subject_problems
 from harness.plugin_checks import check_chosen, check_places, check_shadowing
-from harness.plugin_options import add_options, check_options, chosen_models, data_seeds, given_options, options_of
+from harness.plugin_options import (
+    add_options,
+    check_options,
+    chosen_models,
+    data_seeds,
+    given_options,
+    options_of,
+    params_of,
+)
 from harness.progress import announcer, closing_lines
 from harness.reporting import RunFolder
 from harness.seeding import Streams
@@ -97,20 +105,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     config = metafunc.config
     claim = declared(test, where=(source := metafunc.definition.nodeid))
     mechanism = _mechanism(config, metafunc.definition.path.parent)
-    bound, ids = [], []
-    for model_id in chosen_models(config, claim, mechanism):
-        for seed in data_seeds(config):
-            options = options_of(config, data_seed=seed)
-            entry = BoundClaim(claim, test, source, mechanism, model_id, options)
-            marks = (
-                pytest.mark.mechanism(name=claim.mechanism),
-                pytest.mark.paper(name=claim.paper),
-                pytest.mark.tier(name=claim.tier),
-                pytest.mark.xdist_group(item_slug(model_id)),
-            )
-            bound.append(pytest.param(entry, marks=marks))
-            ids.append(item_slug(model_id) + (f"-seed{seed}" if seed else ""))
-    metafunc.parametrize("bound_claim", bound, ids=ids, indirect=True)
+    bound = [
+        BoundClaim(claim, test, source, mechanism, model_id, options_of(config, data_seed=seed))
+        for model_id in chosen_models(config, claim, mechanism)
+        for seed in data_seeds(config)
+    ]
+    metafunc.parametrize("bound_claim", params_of(bound), indirect=True)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -224,9 +224,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         return (yield)
     if ready.evidence.decided:
         pyfuncitem.obj = _nothing_to_ask
-    problem = None
+    result = problem = None
     try:
-        with measuring(ready.bound), asking(ready.evidence):
+        with measuring(ready.bound), asking(ready):
             result = yield
         record = ready.record()
     except MechclaimsError as error:
@@ -270,9 +270,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     folder = config.stash[_run]
     if records := folder.records():
         terminalreporter.section("claims")
-        for line in closing_lines(records, require=config.getoption("--require")):
+        for line in closing_lines(records, require=config.getoption("--require"), folder=folder.path):
             terminalreporter.write_line(line)
-        terminalreporter.write_line(f"evidence: {folder.path}; `mechclaims report` writes it as Markdown")
 
 
 # -- private -----------------------------------------------------------------------------------------------------

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
-from harness.bound_claim import Options, applies
+from harness.bound_claim import BoundClaim, Options, applies
 from harness.declaration import Claim, Profile
 from harness.errors import MechclaimsError
 from harness.mechanism import Mechanism
-from harness.planning import check_model_ids, default_models, parse_subjects
+from harness.planning import check_model_ids, default_models, item_slug, parse_subjects
 from harness.stats.records import Verdict
 from harness.store import check_writable
 
@@ -82,6 +82,15 @@ def options_of(config: pytest.Config, *, data_seed: int) -> Options:
     )
 
 
+def params_of(bound: Sequence[BoundClaim]) -> list[Any]:
+    """The parameters of a claim's test: in brackets the model, with the data seed where it is not the default."""
+    return [
+        pytest.param(entry, marks=_marks(entry), id=item_slug(entry.model_id) + (f"-seed{seed}" if seed else ""))
+        for entry in bound
+        for seed in (entry.options.data_seed,)
+    ]
+
+
 def check_options(config: pytest.Config) -> None:
     """Refuse what cannot be meant before anything is collected."""
     try:
@@ -120,6 +129,21 @@ def given_options(config: pytest.Config) -> dict[str, object]:
     )
     names += ("--memory-budget",) if config.getoption("--memory-budget") else ()
     return {name.removeprefix("--"): config.getoption(name) for name in names}
+
+
+def _marks(bound: BoundClaim) -> tuple[pytest.MarkDecorator, ...]:
+    """What `-m` chooses by, and the group that keeps one model in one worker.
+
+    A mechanism goes by its name in claims' ids, with hyphens, and by that of a folder that Python can import.
+    """
+    claim = bound.claim
+    names = dict.fromkeys((claim.mechanism, claim.mechanism.replace("-", "_")))
+    return (
+        *(pytest.mark.mechanism(name=name) for name in names),
+        pytest.mark.paper(name=claim.paper),
+        pytest.mark.tier(name=claim.tier),
+        pytest.mark.xdist_group(item_slug(bound.model_id)),
+    )
 
 
 def _weights(config: pytest.Config) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -23,8 +24,8 @@ def announcer(config: pytest.Config) -> Callable[[str], None] | None:
     return announce
 
 
-def closing_lines(records: Sequence[Record], *, require: str | None) -> Iterator[str]:
-    """The verdicts, whom `--require` was not asked of, and what would bring the models that are missing."""
+def closing_lines(records: Sequence[Record], *, require: str | None, folder: Path) -> Iterator[str]:
+    """The verdicts, whom `--require` was not asked of, what would bring missing models, where the evidence lies."""
     from harness.report.terminal import summary_text
 
     yield summary_text([record.as_dict() for record in records])
@@ -35,3 +36,4 @@ def closing_lines(records: Sequence[Record], *, require: str | None) -> Iterator
     if missing:
         yield "not run, and what would bring the model:"
         yield from (f"  {remedy}" for remedy in missing)
+    yield f"evidence: {folder}; `mechclaims report` writes it as Markdown"

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.evidence import Record
-from harness.store import RUNS, Run, point_latest, run_name, write_record, write_run_info
+from harness.store import RUN_INFO, RUNS, Run, point_latest, run_name, write_record, write_run_info
 
 _PACKAGES = ("mechclaims", "torch", "transformers", "transformer-lens", "numpy", "scipy", "statsmodels", "pytest")
 
@@ -34,10 +34,14 @@ class RunFolder:
         self.started = _now()
 
     def add(self, record: Record) -> Path:
-        """Store one record now, so that a crash loses none."""
-        if not (self.path / "run.json").exists():
-            write_run_info(self._info(interrupted=True), folder=self.path)
-        return write_record(record, folder=self.path)
+        """Store one record now, and make the run the newest with its first, so that a killed run is found too."""
+        first = not (self.path / RUN_INFO).exists()
+        if first:
+            write_run_info({**self._info(interrupted=True), "finished": None}, folder=self.path)
+        path = write_record(record, folder=self.path)
+        if first:
+            point_latest(self.path)
+        return path
 
     def records(self) -> list[Record]:
         """The records so far; none where nothing was measured."""

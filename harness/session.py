@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import inspect
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from harness.bound_claim import BoundClaim, Options, applies
 from harness.claim import Evidence, declared
 from harness.declaration import Claim
-from harness.errors import DeclarationError, NotCovered, SubjectNotFound
+from harness.errors import DeclarationError, ModelError, ModelNotHere, NotCovered, SubjectNotFound
 from harness.evidence import Record
 from harness.interventions import slow_path_note
 from harness.mechanism import Announce, discovery_streams, folder_of, import_file, open_mechanism
 from harness.memory import Loaded
 from harness.recording import record_of
 from harness.seeding import Streams
-from harness.subjects import Subject, head_problems, read_subjects
+from harness.subjects import Subject, SubjectsFile, head_problems, read_subjects
 
 __all__ = [
     "Announce",
@@ -159,18 +161,22 @@ def measure(bound: BoundClaim, *, loaded: Loaded, **replaced: Any) -> Record:
     prepared = prepare(bound, loaded=loaded, **replaced)
     with measuring(bound):
         if not prepared.evidence.decided:
-            with asking(prepared.evidence):
+            with asking(prepared):
                 bound.test(**prepared.arguments())
         return prepared.record()
 
 
 @contextmanager
-def asking(evidence: Evidence) -> Iterator[None]:
-    """A body that lacks a class of heads, or the fast engine, on this model ends its claim as `invalid`."""
+def asking(prepared: Prepared) -> Iterator[None]:
+    """A body that lacks a class of heads, the fast engine, or a tokenizer that suits it ends its claim as `invalid`."""
     try:
         yield
     except (SubjectNotFound, NotCovered) as error:
-        evidence.invalid(str(error))
+        prepared.evidence.invalid(str(error))
+    except ModelError as error:
+        if not _does_not_suit(error):
+            raise
+        prepared.evidence.invalid(str(error))
 
 
 @contextmanager
@@ -232,7 +238,7 @@ def _subject(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announce 
     elif options.subjects_file is not None:
         found = read_subjects(options.subjects_file).subject(bound.model_id, class_name=class_name)
         if found is None:
-            raise DeclarationError(f"{options.subjects_file} has no class {class_name!r} for model {bound.model_id!r}")
+            raise _lacking(read_subjects(options.subjects_file), class_name, model_id=bound.model_id)
     else:
         found = registered.subject(bound.model_id, class_name=class_name)
     if found is None:
@@ -241,6 +247,17 @@ def _subject(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announce 
     if problems:
         raise DeclarationError(f"claim {bound.claim.id!r}: " + "; ".join(problems))
     return found
+
+
+def _lacking(file: SubjectsFile, class_name: str, *, model_id: str) -> DeclarationError:
+    """The error that a file given by the user has no heads of a class, and what it has instead."""
+    classes = list(file.classes(model_id))
+    near = get_close_matches(class_name, classes, n=1)
+    meant = f" Did you mean {class_name!r} where it says {near[0]!r}?" if near else ""
+    has = (
+        f"it has {', '.join(map(repr, classes))}" if classes else f"it is about {', '.join(file.models) or 'no model'}"
+    )
+    return DeclarationError(f"{file.path} has no class {class_name!r} for model {model_id!r}; {has}.{meant}")
 
 
 def _discovered(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announce | None) -> Subject:
@@ -254,8 +271,20 @@ def _discovered(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announ
     model = target
     if bound.needs_weights_only:
         model = loaded.get(bound.model_id, device=bound.options.device, dtype=bound.options.dtype)
-    found = loaded.discovery(mechanism, model, say=announce)
+    try:
+        found = loaded.discovery(mechanism, model, say=announce)
+    except ModelError as error:
+        if not _does_not_suit(error):
+            raise
+        raise SubjectNotFound(str(error)) from error
     return found.subject(class_name, source=f"discovered by {mechanism.name} for this run")
+
+
+def _does_not_suit(error: ModelError) -> bool:
+    """Whether prompts or claim refuse a sound model; what harness raises is a mistake, but for a missing tokenizer."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    by_harness = str(frame.f_globals.get("__name__")).startswith("harness.")
+    return not isinstance(error, ModelNotHere) and (not by_harness or "has no tokenizer" in str(error))
 
 
 def _assay_shown(bound: BoundClaim) -> bool:

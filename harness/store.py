@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from harness.evidence import Record, from_json
 RUNS = "runs"
 BASELINE = "baseline"
 LATEST = "latest"
+RUN_INFO = "run.json"
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,22 @@ class Run:
     path: Path
     info: Mapping[str, Any]
 
+    @property
+    def finished(self) -> bool:
+        """False where the run was killed, stopped, or is still running: what there is are the records so far."""
+        return bool(self.info) and not self.info.get("interrupted")
+
+    def record_files(self) -> list[Path]:
+        """The files that hold the run's records, in the order of their names."""
+        return _record_files(self.path)
+
     def records(self) -> list[Record]:
         """All records of the run, in the order of claim, model and seed.
 
         Raises:
             StoreError: a record is damaged; the message names the file.
         """
-        found = [read_record(path) for path in sorted(self.path.glob("*.json")) if path.name != "run.json"]
+        found = [read_record(path) for path in self.record_files()]
         return sorted(found, key=lambda record: (record.claim["id"], record.model["id"], record.seeds["data_seed"]))
 
 
@@ -72,7 +82,7 @@ def write_record(record: Record, *, folder: Path) -> Path:
 
 def write_run_info(info: Mapping[str, Any], *, folder: Path) -> None:
     """Write `run.json` of a run folder."""
-    write_atomically(folder / "run.json", text=json.dumps(info, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder / RUN_INFO, text=json.dumps(info, indent=1, allow_nan=False) + "\n")
 
 
 def point_latest(folder: Path) -> None:
@@ -83,20 +93,39 @@ def point_latest(folder: Path) -> None:
 def open_run(path: Path) -> Run:
     """The run folder at `path`, or the newest one where `path` is a reports folder.
 
+    A run that was killed has its records and no more: it is opened as one that was interrupted.
+
     Raises:
         StoreError: there is no run, with the command that makes one.
     """
-    folder = path
-    latest = path / LATEST
-    if not (path / "run.json").exists() and latest.exists():
-        folder = path / latest.read_text(encoding="utf-8").strip()
-    if not (folder / "run.json").exists():
+    folder = next((place for place in (path, *_newest_first(path)) if _is_run(place)), None)
+    if folder is None:
         raise StoreError(f"{path}: no run folder here; `pytest claims/` makes one")
     try:
-        info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise StoreError(f"{folder / 'run.json'}: not readable ({error}); run the claims again") from error
+        info = json.loads((folder / RUN_INFO).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        info = {"interrupted": True}
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise StoreError(f"{folder / RUN_INFO}: not readable ({error}); run the claims again") from error
     return Run(path=folder, info=info)
+
+
+def _newest_first(reports: Path) -> Iterator[Path]:
+    """Where a reports folder's newest run may lie: what `latest` names, then all others, by their names in time."""
+    latest = reports / LATEST
+    if latest.is_file():
+        yield reports / latest.read_text(encoding="utf-8").strip()
+    yield from sorted((reports / RUNS).glob("*/"), reverse=True)
+
+
+def _is_run(folder: Path) -> bool:
+    """A run that was killed may lack its `run.json`; other JSON files make no folder a run."""
+    return (folder / RUN_INFO).exists() or any(folder.glob("*__seed*.json"))
+
+
+def _record_files(folder: Path) -> list[Path]:
+    """The files of a run folder that hold records, in the order of their names."""
+    return [path for path in sorted(folder.glob("*.json")) if path.name != RUN_INFO]
 
 
 def slug(name: str) -> str:
@@ -157,7 +186,7 @@ def supported_claims(folder: Path) -> frozenset[tuple[str, int]]:
     Raises:
         StoreError: a record is damaged or was edited; the message names the file.
     """
-    paths = [path for path in sorted(folder.glob("*.json")) if path.name != "run.json"]
+    paths = _record_files(folder)
     return _supported_in(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from harness.errors import StoreError
 from harness.evidence import SCHEMA, Record, from_json, jsonable
+from harness.reporting import RunFolder
 from harness.store import (
     baseline_of,
     check_writable,
@@ -69,6 +70,29 @@ def test_a_run_folder_is_found_through_latest(tmp_path):
     assert run.info["commit"] == "abc"
     assert [record.claim["id"] for record in run.records()] == ["induction.test"]
     assert ":" not in folder.name
+
+
+def test_a_run_that_was_killed_is_the_newest_and_is_not_finished(tmp_path):
+    before = RunFolder(tmp_path)
+    before.add(RECORD)
+    before.finish(interrupted=False)
+    assert open_run(tmp_path).finished
+    killed = RunFolder(tmp_path, path=tmp_path / "runs" / "29990101T000000Z_abc-1")
+    killed.add(RECORD)  # and nothing after it
+    found = open_run(tmp_path)
+    assert (found.path, found.finished, len(found.records())) == (killed.path, False, 1)
+    assert found.info["finished"] is None
+
+
+def test_records_without_a_summary_are_a_run_that_was_not_finished(tmp_path):
+    for name in ("20260131T120000Z_a-1", "20260201T120000Z_a-1"):
+        write_record(RECORD, folder=tmp_path / "runs" / name)
+    (tmp_path / "null-worlds.json").write_text("{}")
+    for place in (tmp_path, tmp_path / "runs" / "20260201T120000Z_a-1"):
+        run = open_run(place)
+        assert (run.path.name, run.finished) == ("20260201T120000Z_a-1", False)
+    point_latest(tmp_path / "runs" / "cleared-away")
+    assert open_run(tmp_path).path.name == "20260201T120000Z_a-1"
 
 
 def test_a_folder_without_a_run_says_what_makes_one(tmp_path):

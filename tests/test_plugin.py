@@ -320,3 +320,29 @@ def test_where_the_evidence_goes_changes_no_verdict_and_a_damaged_baseline_stops
     stopped = suite(toy(effect=0.0))
     assert stopped.ret == pytest.ExitCode.USAGE_ERROR
     stopped.stderr.fnmatch_lines([f"ERROR: *{found.name}: not readable as JSON*"])
+
+
+TEXT = """
+@claim(**{**DECLARATION, "id": "toy.text"})
+def test_text(model, evidence):
+    model.token_lists(["two words"], bos=False)
+
+@claim(**{**DECLARATION, "id": "toy.more-text"})
+def test_more_text(model, evidence):
+    model.token_lists(["two words"], bos=False)
+"""
+
+
+def test_a_model_whose_tokenizer_does_not_suit_is_invalid_and_the_reason_is_said_once_with_a_count(suite, pytester):
+    result = suite({"test_toy.py": CLAIM.replace("EFFECT", "2.0") + TEXT})
+    result.assert_outcomes(passed=3)
+    assert sorted(record["judgement"]["verdict"] for record in records(pytester)) == ["invalid", "invalid", "supported"]
+    said = result.stdout.str()
+    assert said.count("has no tokenizer") == 1
+    assert "invalid, 2 claims: model" in said
+
+
+def test_a_mechanism_is_chosen_by_its_name_with_hyphens_or_with_underscores(suite):
+    files = toy(**{"toy.larger": "two-toys.larger"})
+    for name in ("two-toys", "two_toys"):
+        suite(files, "-m", f'mechanism(name="{name}")').assert_outcomes(passed=1)

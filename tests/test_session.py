@@ -14,9 +14,10 @@ import pytest
 
 from harness.bound_claim import BoundClaim, Options, applies
 from harness.claim import unit_values
-from harness.errors import DeclarationError, ModelError
+from harness.errors import DeclarationError, ModelError, ModelNotHere
 from harness.evidence import from_json
 from harness.mechanism import Discovery, Mechanism
+from harness.models.registry import find
 from harness.session import Loaded, discovery_streams, measure, measuring, not_run, prepare, run, streams_of
 from harness.store import write_record
 from harness.subjects import Expectation, SubjectsFile
@@ -235,11 +236,11 @@ def test_a_discovery_that_fails_is_not_kept():
 
     def discover(model, streams):
         runs.append(model)
-        raise ModelError("out of memory")
+        raise RuntimeError("out of memory")  # as torch does
 
     loaded, entry = Loaded(), bound(announced=SimpleNamespace(discover=discover))
     for _ in range(2):
-        with pytest.raises(ModelError):
+        with pytest.raises(RuntimeError):
             measure(entry, loaded=loaded, target=MODEL)
     assert len(runs) == 2
 
@@ -417,3 +418,53 @@ def test_an_unknown_claim_or_model_is_answered_with_the_known_ones(claims):
         run("other.larger", model="induction-2l@0", claims=claims)
     with pytest.raises(ModelError, match="unknown"):
         run("toy.larger", model="no-such-model", claims=claims)
+
+
+UNSUITED = "0 of 95 names are single tokens"
+
+
+def of_another_tokenizer(model, evidence):
+    raise ModelError(UNSUITED)
+
+
+def of_a_model_that_is_unknown(model, evidence):
+    find("induction-9l@0")
+
+
+def of_a_second_model(model, evidence):
+    raise ModelNotHere("not here.", remedy="bring it")
+
+
+def test_a_claim_is_invalid_with_the_reason_where_the_tokenizer_does_not_suit_its_prompts():
+    record = measured(bound(of_another_tokenizer, claim=replace(CLAIM, subject=None)))
+    assert (record.verdict, record.judgement["reason"]) == ("invalid", UNSUITED)
+
+
+def test_a_claim_is_invalid_with_the_reason_where_the_tokenizer_does_not_suit_discovery():
+    def discover(model, streams):
+        raise ModelError(UNSUITED)
+
+    record = measured(bound(announced=SimpleNamespace(discover=discover)))
+    assert (record.verdict, record.judgement["reason"]) == ("invalid", UNSUITED)
+
+
+@pytest.mark.parametrize("test", [of_a_model_that_is_unknown, of_a_second_model])
+def test_what_the_harness_refuses_and_a_model_that_is_missing_make_no_claim_invalid(test):
+    with pytest.raises(ModelError):
+        measured(bound(test, claim=replace(CLAIM, subject=None)))
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "said"),
+    [
+        ("induction-2l@0", "inducton", r"no class 'induction' .* Did you mean 'induction' where it says 'inducton'\?"),
+        ("induction-2l@0", "name-mover", r"no class 'induction' .*; it has 'name-mover'\.$"),
+        ("induction-2l@1", "induction", r"no class 'induction' .*2l@0'; it is about induction-2l@1\.$"),
+    ],
+)
+def test_a_file_of_subjects_that_lacks_the_class_says_what_it_has_and_what_may_be_meant(tmp_path, model, name, said):
+    path = tmp_path / "found.toml"
+    entry = 'heads = ["1.0"]\nselected_by = "m"\nsource = "s"\nsplit = "discovery"\n'
+    path.write_text(f'[models."{model}".classes.{name}]\n{entry}', encoding="utf-8")
+    with pytest.raises(DeclarationError, match=said):
+        measured(registered(subjects_file=path))

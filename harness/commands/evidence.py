@@ -49,6 +49,7 @@ def report(run: str | None, out: Path | None, claims: Path, reports: Path) -> No
     )
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(r.verdict for r in records).most_common())
     click.echo(f"{path}: {plural(len(records), 'record')} of {opened.path.name} ({verdicts})")
+    _say_unfinished(opened)
 
 
 def _records(wanted: str, *, model: str | None, reports: Path) -> list[Record]:
@@ -59,6 +60,7 @@ def _records(wanted: str, *, model: str | None, reports: Path) -> list[Record]:
         place = reports / RUNS
         raise StoreError(f"{wanted}: no record file here; name one of the .json files in a run folder below {place}.")
     opened = open_run(reports)
+    _say_unfinished(opened)
     records = opened.records()
     of_claim = [record for record in records if record.claim["id"] == wanted]
     if not of_claim:
@@ -80,11 +82,20 @@ def _run(named: str | None, *, reports: Path) -> Run:
     return open_run(by_name if by_name.is_dir() and not Path(named).is_dir() else Path(named))
 
 
+def _say_unfinished(run: Run) -> None:
+    """A note, apart from what is shown, where the run has not come to its end."""
+    if not run.finished:
+        click.echo(
+            f"note: {run.path.name} was not finished (it was stopped or killed, or is still running); these are the "
+            "records that there are",
+            err=True,
+        )
+
+
 def _papers(path: Path) -> Mapping[str, Any]:
     """The bibliography beside the claims; none where a report is made far from them."""
     return read_papers(path) if path.is_file() else {}
 
 
 def _file_names(run: Run) -> dict[str, str]:
-    paths = [path for path in sorted(run.path.glob("*.json")) if path.name != "run.json"]
-    return {json.loads(path.read_text(encoding="utf-8"))["content_hash"]: path.name for path in paths}
+    return {json.loads(path.read_text(encoding="utf-8"))["content_hash"]: path.name for path in run.record_files()}

@@ -200,6 +200,15 @@ for _seed in range(5):
 for _seed in range(5):
     _note = "attention-only, one layer, trained on the same tokens as induction-2l"
     register(shipped_spec("induction-1l", _seed, note=_note, n_layers=1, n_heads=8, size_bytes=390_000))
+for _layers, _bytes in ((1, 810_000), (2, 1_610_000)):
+    for _seed in range(5):
+        _note = f"five-digit addition, {_layers} layer{'s' if _layers > 1 else ''}, trained on sums rich in nines"
+        register(
+            shipped_spec(f"addition-5d-{_layers}l", _seed, note=_note, n_layers=_layers, n_heads=4, size_bytes=_bytes)
+        )
+for _seed in range(5):
+    _note = "addition mod 113, one layer without LayerNorm, trained on 30 % of the pairs until it generalised"
+    register(shipped_spec("modular-addition-113", _seed, note=_note, n_layers=1, n_heads=4, size_bytes=930_000))
 
 register(
     ModelSpec(

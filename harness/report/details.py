@@ -188,7 +188,12 @@ def _shares(record: Entry) -> str:
         ]
         for one in record.get("shares") or ()
     ]
-    return _titled("Shares in the joint effect", ["component", "share", "95 % interval", ""], rows) if rows else ""
+    if not rows:
+        return ""
+    treated = ((record.get("measured") or {}).get("treated") or {}).get("components") or ()
+    judged_singly = all(one["component"] in treated for one in record["shares"])
+    title = "Effect head by head" if judged_singly else "Head by head, beside the joint effect"
+    return _titled(title, ["component", "effect", "95 % interval", ""], rows)
 
 
 def _further_tables(record: Entry) -> str:

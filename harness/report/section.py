@@ -75,10 +75,15 @@ def _declaration(record: Entry, *, settings: Settings) -> str:
         registered = (
             f"{units['default']} by default, {units['quick']} in the quick profile. {sentence(units['reason'])}"
         )
+    version = int(claim["version"])
+    amended = ""
+    if version > 1:
+        amended = f"version {version}: declared again after results of earlier versions had been seen."
     declaration = code(str(claim["declaration_hash"])[:16])
     lines = [
         ("Paper", wording.paper(claim, settings.papers)),
         ("Tier", f"{inline(claim['tier'])}, version {claim['version']}, declaration {declaration}"),
+        ("Amended", amended),
         ("What was done", wording.method(record)),
         ("Controls", controls),
         ("Margins", margins),

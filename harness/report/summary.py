@@ -64,7 +64,7 @@ def _occasion(records: Sequence[Entry], *, run: Mapping[str, Any]) -> str:
         f"Measured {inline(run.get('started', 'at an unknown time'))} at {commit}{dirty}.{profile}"
     )
     if run.get("interrupted"):
-        text = f"**This run was interrupted; what follows is what there was.** {text}"
+        text = f"**This run was not finished (interrupted or killed); what follows is what there was.** {text}"
     return text
 
 

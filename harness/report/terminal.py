@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.report.effects import deciding_effect, effects_of
@@ -27,7 +27,41 @@ if TYPE_CHECKING:
 
 
 def summary_table(records: Sequence[Entry]) -> Table:
-    """One block per claim, one row per record: model, verdict, the the effect nearest to failing."""
+    """One block per claim, one row per record: model, verdict, the effect nearest to failing."""
+    return _summary(records, shared={})
+
+
+def shared_reasons(records: Sequence[Entry]) -> dict[str, int]:
+    """Why records are invalid, for reasons that more than one claim has, with how many claims have each."""
+    claims: dict[str, set[str]] = {}
+    for record in records:
+        if verdict_of(record) == "invalid" and not effects_of(record):
+            claims.setdefault(reason_of(record), set()).add(str(record["claim"]["id"]))
+    return {reason: len(ids) for reason, ids in claims.items() if len(ids) > 1}
+
+
+def record_panel(record: Entry) -> RenderableType:
+    """Everything that a reader of a failing test wants to see, as something that rich prints."""
+    from rich.console import Group
+
+    return Group(_body(record), _line(f"  {plain(record['command'])}"))
+
+
+def summary_text(records: Sequence[Entry], *, width: int | None = None) -> str:
+    """`summary_table` and then `shared_reasons`, as plain text, as wide as the terminal, 80 columns in a pipe."""
+    from rich.console import Group
+
+    shared = shared_reasons(records)
+    said = [_line(f"invalid, {count} claims: {reason}") for reason, count in shared.items()]
+    return _text(Group(_summary(records, shared=shared), *said), width=width)
+
+
+def record_text(record: Entry, *, width: int | None = None) -> str:
+    """`record_panel` as plain text, as wide as the terminal, 80 columns in a pipe; the command is never wrapped."""
+    return f"{_text(_body(record), width=width)}\n  {plain(record['command'])}"
+
+
+def _summary(records: Sequence[Entry], *, shared: Mapping[str, int]) -> Table:
     from rich import box
 
     table = _table(box=box.SIMPLE_HEAD)
@@ -44,26 +78,16 @@ def summary_table(records: Sequence[Entry]) -> Table:
                 table,
                 f"  {plain(model_label(record))}",
                 " ".join([verdict_of(record), *marks]),
-                family_text([record]) or (reason_of(record) if verdict_of(record) == "invalid" else ""),
+                family_text([record]) or _reason_in_table(record, shared),
             )
     return table
 
 
-def record_panel(record: Entry) -> RenderableType:
-    """Everything that a reader of a failing test wants to see, as something that rich prints."""
-    from rich.console import Group
-
-    return Group(_body(record), _line(f"  {plain(record['command'])}"))
-
-
-def summary_text(records: Sequence[Entry], *, width: int | None = None) -> str:
-    """`summary_table` as plain text, as wide as the terminal, 80 columns in a pipe."""
-    return _text(summary_table(records), width=width)
-
-
-def record_text(record: Entry, *, width: int | None = None) -> str:
-    """`record_panel` as plain text, as wide as the terminal, 80 columns in a pipe; the command is never wrapped."""
-    return f"{_text(_body(record), width=width)}\n  {plain(record['command'])}"
+def _reason_in_table(record: Entry, shared: Mapping[str, int]) -> str:
+    if verdict_of(record) != "invalid":
+        return ""
+    reason = reason_of(record)
+    return f"as {shared[reason]} claims, see below" if reason in shared else reason
 
 
 def _body(record: Entry) -> RenderableType:

@@ -139,7 +139,7 @@ def clopper_pearson(values: ArrayLike, *, clusters: Sequence[str]) -> ClopperPea
     if strange.any():
         place = int(np.argmax(strange))
         raise StatisticsError(
-            f"value {place} is {row[place]!r}; method 'clopper-pearson' takes only 0 and 1. Differences of binary "
+            f"value {place} is {row[place]:.6g}; method 'clopper-pearson' takes only 0 and 1. Differences of binary "
             "values take 'bootstrap-t' (fewer than 50 clusters) or 'bca'"
         )
     share, units, count = float(row.mean()), len(row), sample.count

@@ -75,8 +75,8 @@ def refuse_constant(means: NDArray[np.float64], *, what: str) -> None:
         row = int(np.argmax(constant))
         where = f" in row {row}" if len(means) > 1 else ""
         raise StatisticsError(
-            f"no variation: all {means.shape[1]} {what}{where} equal {means[row, 0]!r}; a bootstrap of a constant has "
-            "no interval. Binary values (0 and 1) take method 'clopper-pearson'; others are `invalid: no variation`"
+            f"no variation: all {means.shape[1]} {what}{where} equal {means[row, 0]:.6g}; a bootstrap of a constant "
+            "has no interval. Binary values (0 and 1) take method 'clopper-pearson'; others are `invalid: no variation`"
         )
 
 

@@ -10,31 +10,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from harness.declaration import ALPHA, MIN_CLUSTERS
 from harness.errors import StatisticsError
 from harness.stats.arguments import direction, finite_number, probability
 from harness.stats.multiplicity import holm, holm_levels
-from harness.stats.power import clusters_for_half_width, sd_from_half_width
 from harness.stats.reading import Bar, Shortfall, bars_of, outcome_of, p_of
+from harness.stats.reasons import (
+    Rules,
+    names_of,
+    of_components,
+    of_monte_carlo,
+    of_shortfalls,
+    of_undecided,
+    of_weakest,
+)
 from harness.stats.records import ComponentVerdict, Condition, Judgement, Outcome, Verdict
 
 _WORST_FIRST: tuple[Verdict, ...] = ("invalid", "refuted", "too small", "inconclusive")
-
-
-@dataclass(frozen=True)
-class _Rules:
-    """What one component is judged by: the claim's settings and the component's own levels."""
-
-    sesoi: float
-    alpha: float
-    holm_level: float
-    refute_level: float
-    p_adjusted: float
-    min_clusters: int
-    assay_shown: bool
-    invalid: str | None
 
 
 def judge(
@@ -47,6 +40,7 @@ def judge(
     assay_shown: bool = True,
     invalid: str | None = None,
     margins_alone: bool = False,
+    shared_by: str = "",
 ) -> Judgement:
     """The verdict of a claim and of each component, with every condition's interval and p.
 
@@ -63,6 +57,8 @@ def judge(
         assay_shown: whether the same test is supported somewhere; without it nothing is refuted or too small.
         invalid: why the claim is invalid whatever the numbers say (a precondition failed); conditions may be empty.
         margins_alone: allow margins that qualify no effect. Only the tolerance of a replication is such a claim.
+        shared_by: what several of lie in each cluster ("prompt" where clusters are templates), for the advice alone;
+            empty where every unit is a cluster of its own.
 
     Raises:
         StatisticsError: the conditions make no claim, or a sampling distribution returns a p that is none.
@@ -80,7 +76,9 @@ def judge(
     verdicts: list[ComponentVerdict] = []
     for p, p_adjusted, level, (component, group) in zip(p_values, adjusted, levels, groups.items(), strict=True):
         refute_level = alpha / (len(group) * (family or len(groups)))
-        rules = _Rules(sesoi, alpha, float(level), refute_level, float(p_adjusted), min_clusters, assay_shown, invalid)
+        rules = Rules(
+            sesoi, alpha, float(level), refute_level, float(p_adjusted), min_clusters, assay_shown, invalid, shared_by
+        )
         verdict, reason = _component_verdict(group, rules)
         verdicts.append(ComponentVerdict(component, verdict, reason, p, float(p_adjusted)))
         outcomes += [outcome_of(condition, alpha=alpha, level=float(level)) for condition in group]
@@ -128,7 +126,7 @@ def _by_component(conditions: Sequence[Condition]) -> dict[str, list[Condition]]
     return groups
 
 
-def _component_verdict(group: Sequence[Condition], rules: _Rules) -> tuple[Verdict, str]:
+def _component_verdict(group: Sequence[Condition], rules: Rules) -> tuple[Verdict, str]:
     unusable = _why_invalid(group, rules)
     if unusable is not None:
         return "invalid", unusable
@@ -139,19 +137,19 @@ def _component_verdict(group: Sequence[Condition], rules: _Rules) -> tuple[Verdi
     if rules.p_adjusted <= rules.alpha:
         wavering = [bar for bar in bars if bar.wavers(rules.holm_level, near=True)]
         if wavering:
-            return "inconclusive", _monte_carlo(wavering, wanted="supported")
-        return "supported", _describe_weakest(group, rules)
+            return "inconclusive", of_monte_carlo(wavering, wanted="supported")
+        return "supported", of_weakest(group, rules)
     found = [(bar, bar.shortfall(rules.refute_level, alpha=rules.alpha)) for bar in bars]
     short = [(bar, shortfall) for bar, shortfall in found if shortfall is not None]
     if not short:
-        return "inconclusive", _describe_undecided(group, rules)
+        return "inconclusive", of_undecided(group, rules)
     verdict, reason = _contradicted(bars, short, rules)
     if verdict != "inconclusive" and not rules.assay_shown:
         return "inconclusive", f"assay not shown to work (otherwise {verdict}: {reason})"
     return verdict, reason
 
 
-def _why_invalid(group: Sequence[Condition], rules: _Rules) -> str | None:
+def _why_invalid(group: Sequence[Condition], rules: Rules) -> str | None:
     if rules.invalid is not None:
         return rules.invalid
     for condition in group:
@@ -164,18 +162,18 @@ def _why_invalid(group: Sequence[Condition], rules: _Rules) -> str | None:
     return None
 
 
-def _contradicted(bars: Sequence[Bar], short: Sequence[tuple[Bar, Shortfall]], rules: _Rules) -> tuple[Verdict, str]:
+def _contradicted(bars: Sequence[Bar], short: Sequence[tuple[Bar, Shortfall]], rules: Rules) -> tuple[Verdict, str]:
     """`refuted`, `too small`, or neither where the Monte Carlo error or another control leaves it open."""
     clear = [(bar, shortfall) for bar, shortfall in short if not bar.wavers(rules.refute_level, near=False)]
     if not clear:
-        return "inconclusive", _monte_carlo([bar for bar, _ in short], wanted="refuted")
+        return "inconclusive", of_monte_carlo([bar for bar, _ in short], wanted="refuted")
     against = [(bar, shortfall) for bar, shortfall in clear if shortfall != "small"]
     if against:
-        return "refuted", "; ".join(_describe_shortfall(bar, shortfall, rules) for bar, shortfall in against)
-    described = "; ".join(_describe_shortfall(bar, shortfall, rules) for bar, shortfall in clear)
+        return "refuted", of_shortfalls(against, rules)
+    described = of_shortfalls(clear, rules)
     absent = [bar for bar in bars if bar.condition.rule == "superiority" and not bar.present(rules.alpha)]
     if absent:
-        names = ", ".join(repr(bar.condition.control) for bar in absent)
+        names = names_of([bar.condition for bar in absent])
         return "inconclusive", f"{described}; whether there is any effect against {names} is open"
     return "too small", described
 
@@ -187,81 +185,4 @@ def _claim_verdict(
     verdict: Verdict = next((worst for worst in _WORST_FIRST if worst in reached), "supported")
     if invalid is not None:
         return Judgement("invalid", invalid, verdicts, outcomes)
-    reason = " | ".join(f"{entry.component} {entry.verdict}: {entry.reason}" for entry in verdicts)
-    return Judgement(verdict, reason, verdicts, outcomes)
-
-
-def _describe_weakest(group: Sequence[Condition], rules: _Rules) -> str:
-    def nearness(condition: Condition) -> tuple[float, float]:
-        # Where p has reached the least that the resamples allow, the distance in half-widths still tells them apart.
-        slack = min(bar.near(rules.alpha) for bar in bars_of(condition))
-        half = _half_width(condition, rules.alpha)
-        return p_of(condition), -slack / half if half > 0 else -slack
-
-    weakest = max(group, key=nearness)
-    count = "its one condition holds" if len(group) == 1 else f"all {len(group)} conditions hold, the weakest"
-    return f"{count} against {weakest.control!r}: {_interval(weakest, rules.holm_level)} {_asked(weakest)}"
-
-
-def _describe_shortfall(bar: Bar, shortfall: Shortfall, rules: _Rules) -> str:
-    condition = bar.condition
-    # presence is read at alpha; the bound at alpha is below the SESOI too where the one at the refuting level is
-    numbers = _interval(condition, rules.alpha if shortfall == "small" else rules.refute_level)
-    if shortfall == "beaten":
-        name, _, part = condition.control.partition(": ")
-        return f"beaten by {f'the {part} of {name!r}' if part else repr(name)}: {numbers}"
-    if shortfall == "small":
-        return f"present but below {condition.threshold:.4g} against {condition.control!r}: {numbers}"
-    if shortfall == "margin exceeded":
-        return f"margin exceeded, {condition.control!r}: {numbers} {_asked(condition)}"
-    return f"{shortfall} against {condition.control!r}: {numbers} {_asked(condition)}"
-
-
-def _describe_undecided(group: Sequence[Condition], rules: _Rules) -> str:
-    """Which conditions are open, the half-width reached, and the clusters that would halve the SESOI."""
-    level = rules.alpha if all(p_of(condition) <= rules.holm_level for condition in group) else rules.holm_level
-    # a component can pass its own step and still fall with an earlier one of the family; then all are open
-    still = [condition for condition in group if p_of(condition) > level] or list(group)
-    widest = max(still, key=lambda condition: _half_width(condition, rules.alpha) / _target(condition, rules.sesoi))
-    reached, target = _half_width(widest, rules.alpha), _target(widest, rules.sesoi)
-    text = f"open against {', '.join(repr(condition.control) for condition in still)}: {_interval(widest, level)} "
-    text += f"{_asked(widest)}; half-width {reached:.3g} at {widest.sampling.clusters} clusters"
-    if reached <= target:
-        return f"{text}, narrow enough ({target:.3g}): the effect lies near its threshold"
-    if widest.sampling.clusters < 2:
-        return text
-    sd = sd_from_half_width(reached, clusters=widest.sampling.clusters, alpha=rules.alpha)
-    try:
-        needed = clusters_for_half_width(sd, half_width=target, clusters=widest.sampling.clusters, alpha=rules.alpha)
-    except StatisticsError:
-        return f"{text}; no affordable number of clusters brings it to {target:.3g}"
-    return f"{text}; {needed.clusters} clusters (80 % interval {needed.low} to {needed.high}) bring it to {target:.3g}"
-
-
-def _monte_carlo(bars: Sequence[Bar], *, wanted: str) -> str:
-    names = ", ".join(repr(bar.condition.control) for bar in bars)
-    return f"would be {wanted}, but the bound against {names} is within 2 Monte Carlo errors of it; draw more resamples"
-
-
-def _half_width(condition: Condition, alpha: float) -> float:
-    return (condition.sampling.bound(alpha, side="upper") - condition.sampling.bound(alpha, side="lower")) / 2
-
-
-def _target(condition: Condition, sesoi: float) -> float:
-    """Half the SESOI; for a margin half of its own size, since it may have another unit."""
-    if condition.rule == "superiority":
-        return sesoi / 2
-    if condition.upper is not None:
-        return (condition.upper - condition.threshold) / 4
-    return abs(condition.threshold) / 2 or sesoi / 2
-
-
-def _interval(condition: Condition, error: float) -> str:
-    low, high = (condition.sampling.bound(error, side=side) for side in ("lower", "upper"))
-    return f"{condition.sampling.estimate:.4g}, {100 * (1 - 2 * error):.4g} % interval [{low:.4g}, {high:.4g}]"
-
-
-def _asked(condition: Condition) -> str:
-    if condition.rule == "equivalence":
-        return f"(asked: within [{condition.threshold:.4g}, {condition.upper:.4g}])"
-    return f"(asked: {'above' if condition.alternative == 'greater' else 'below'} {condition.threshold:.4g})"
+    return Judgement(verdict, of_components(verdicts), verdicts, outcomes)

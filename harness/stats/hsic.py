@@ -82,7 +82,7 @@ def _gaussian_kernel(row: NDArray[np.float64]) -> NDArray[np.float64]:
     between = distances[np.triu_indices(len(row), k=1)]
     between = between[between > ROUNDING * np.abs(row).max()]
     if not between.size:
-        raise StatisticsError(f"no variation: all {len(row)} scores equal {row[0]!r}; independence is not defined")
+        raise StatisticsError(f"no variation: all {len(row)} scores equal {row[0]:.6g}; independence is not defined")
     return np.asarray(np.exp(-((distances / np.median(between)) ** 2) / 2))
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from harness.store import write_run_info
 from tests.cli.calling import call, refused
+from tests.report import sample_records
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,3 +83,24 @@ def test_report_takes_a_run_by_folder_or_name_and_another_place(stored: Path, mo
 def test_report_without_a_run_names_the_command_that_makes_one(folder: Path) -> None:
     assert "pytest claims/" in refused("report")
     assert "no run folder" in refused("report", "no-such-run")
+
+
+@pytest.mark.parametrize("summary", ["as a kill leaves it", "none"])
+def test_a_run_that_was_killed_is_shown_and_reported_as_not_finished(stored: Path, summary: str) -> None:
+    run = next(stored.glob("runs/*"))
+    if summary == "none":
+        (run / "run.json").unlink()
+        (stored / "latest").unlink()
+    else:
+        write_run_info({**sample_records.RUN, "interrupted": True, "finished": None}, folder=run)
+    shown = call("show", "induction.prefix-matching")
+    assert shown.stdout.count("Reproduce:") == 3
+    assert f"note: {run.name} was not finished" in shown.stderr
+    reported = call("report")
+    assert "3 records" in reported.stdout
+    assert "was not finished" in reported.stderr
+    assert "This run was not finished" in (stored / "EVIDENCE.md").read_text(encoding="utf-8")
+
+
+def test_nothing_is_said_of_a_run_that_was_finished(stored: Path) -> None:
+    assert call("show", "induction.prefix-matching").stderr == ""

@@ -235,7 +235,7 @@ def test_a_paper_link_that_is_no_web_address_is_not_linked(tmp_path: Path) -> No
 
 def test_an_interrupted_run_says_so_first(tmp_path: Path) -> None:
     text = write_report([not_run()], out=tmp_path, run={**RUN, "interrupted": True}).read_text("utf-8")
-    assert "This run was interrupted" in text.split("\n\n")[1]
+    assert "This run was not finished" in text.split("\n\n")[1]
 
 
 def test_a_picture_that_cannot_be_drawn_leaves_a_line_that_says_why(tmp_path: Path) -> None:
@@ -349,3 +349,23 @@ def test_a_report_of_nothing_and_a_folder_that_is_a_file_are_refused(tmp_path: P
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
         write_report([not_run()], out=tmp_path / "file", run=RUN)
+
+
+@pytest.mark.parametrize(
+    ("treated", "title"),
+    [(["1.4", "1.5"], "Effect head by head"), (["joint"], "Head by head, beside the joint effect")],
+)
+def test_effects_of_single_heads_are_called_parts_of_a_joint_effect_only_where_one_was_measured(
+    treated: list[str], title: str
+) -> None:
+    share = {"share": 0.5, "low": 0.4, "high": 0.6, "passenger": False}
+    shares = [{"component": head, **share} for head in ("1.4", "1.5")]
+    measured = {"treated": {"components": treated, "values": [[0.5]] * len(treated)}, "controls": {}, "margins": {}}
+    assert f"**{title}**" in details(record(shares=shares, measured=measured), files=None, file_names={})
+
+
+@pytest.mark.parametrize(("version", "said"), [(1, False), (3, True)])
+def test_a_claim_that_was_declared_again_says_so(tmp_path: Path, version: int, said: bool) -> None:  # noqa: FBT001
+    text = write_report([record(claim=claim(version=version))], out=tmp_path, run=RUN).read_text("utf-8")
+    line = "version 3: declared again after results of earlier versions had been seen"
+    assert (line in text) is said

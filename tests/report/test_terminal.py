@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -90,3 +92,16 @@ def test_the_notebook_view_escapes_its_text() -> None:
     assert "&lt;b&gt;&amp;" in shown
     assert shown.count("<tr>") == 1 + 6  # a head, two heads of three controls each
     assert "<table>" not in record_html(not_run())
+
+
+def test_a_reason_that_many_claims_share_is_said_once_with_their_number() -> None:
+    def unasked(claim_id: str, reason: str) -> dict[str, Any]:
+        judged = {"verdict": "invalid", "reason": reason, "components": [], "outcomes": []}
+        nothing = {"units": None, "prompts": None, "subject": None, "measured": {}, "ranks": [], "shares": []}
+        return record("path:mine", claim=claim(claim_id), judgement=judged, expectation=None, **nothing)
+
+    records = [unasked(f"toy.claim-{number}", "no names") for number in range(30)]
+    text = summary_text([*records, unasked("toy.other", "no head")], width=120)
+    assert text.count("no names") == 1
+    assert "invalid, 30 claims: no names" in text
+    assert re.search(r"invalid +no head\n", text), "a reason of one claim stays beside it"

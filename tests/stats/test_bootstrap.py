@@ -270,7 +270,7 @@ def test_the_monte_carlo_error_of_an_infinite_bound_is_infinite(method):
         ([0.5], "single value"),
         ([0.1, math.nan, 0.3], "value 1 is nan"),
         ([0.1, math.inf, 0.3], "value 1 is inf"),
-        ([0.7] * 20, "no variation: all 20 cluster means equal"),
+        ([0.7] * 20, "no variation: all 20 cluster means equal 0.7; a"),
         ([1.0] * 20, "Binary values (0 and 1) take method 'clopper-pearson'"),
         ([0.1 + 0.2, 0.3, 0.3], "no variation"),
         (["a", "b"], "not numbers"),

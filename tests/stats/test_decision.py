@@ -351,3 +351,38 @@ def test_a_damaged_p_is_refused_by_name() -> None:
 
     with pytest.raises(StatisticsError, match=r"p of component '5.1' against 'shuffled' is nan"):
         judged(beats(Broken(0.6)))
+
+
+def test_where_units_share_their_clusters_the_advice_names_what_limits_it() -> None:
+    reason = judged(beats(TSampling(0.25, 0.1)), shared_by="prompt").reason
+    assert "0.1 takes new clusters (such as templates), or more prompts in each as far as prompts of one" in reason
+    assert "bring it to" not in reason
+
+
+def test_of_many_open_conditions_the_widest_and_the_two_weakest_are_named_and_the_others_counted() -> None:
+    wide = beats(TSampling(0.25, 0.2), "wide")
+    others = [beats(TSampling(0.2 + 0.001 * number, 0.05), f"K{number}") for number in range(30)]
+    result = judged(*others, wide)
+    # All have p > .025; the largest p are those of the effects nearest to the SESOI of .2: K0 and K1.
+    assert "open against 'wide', 'K0', 'K1', and 28 more: 0.25" in result.reason
+    assert len(result.outcomes) == 31
+
+
+def test_of_many_contradicted_conditions_three_are_told_and_the_others_counted() -> None:
+    result = judged(*[beats(-0.01 * number, f"K{number}") for number in range(10)])
+    assert result.verdict == "refuted"
+    told = [name for name in (f"'K{number}'" for number in range(10)) if name in result.reason]
+    assert told == ["'K7'", "'K8'", "'K9'"]
+    assert result.reason.endswith("and 7 more contradicted")
+
+
+def test_of_many_components_the_worst_three_are_told_and_the_others_counted_by_verdict() -> None:
+    good = [beats(0.6, component=f"1.{number}") for number in range(5)]
+    bad = [beats(0.0, component="2.0"), beats(TSampling(0.25, 0.1), component="2.1")]
+    result = judged(*good, *bad)
+    assert result.reason.startswith("2.0 refuted: absent")
+    assert " | 2.1 inconclusive: open" in result.reason
+    assert result.reason.endswith(" | and 4 more components: 4 supported")
+    assert all(component.reason for component in result.components)
+    four = judged(*good[:4])
+    assert "more components" not in four.reason
