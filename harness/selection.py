@@ -9,7 +9,7 @@ heads, beside random ones. They describe; no verdict follows from them. numpy al
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import comb
 from statistics import fmean
@@ -27,6 +27,8 @@ FEWEST_CLUSTERS = 4
 
 Columns = NDArray[np.intp]
 """The units of a half, as their places in the row of all units."""
+Classes = Mapping[str, Collection[str]]
+"""The names that a procedure selects, by class: the same classes for all units and for some of them."""
 
 
 @dataclass(frozen=True)
@@ -122,20 +124,16 @@ def disjoint_halves(clusters: Sequence[str], *, rng: np.random.Generator) -> tup
     return np.flatnonzero(np.isin(codes, order[:size])), np.flatnonzero(np.isin(codes, order[size : 2 * size]))
 
 
-def selection_frequency(
-    select: Callable[[Columns], Collection[str]],
-    clusters: Sequence[str],
-    *,
-    rng: np.random.Generator,
-    halves: int = HALVES,
-) -> dict[str, float]:
-    """Share of random half-samples of the clusters in which each name is selected, the most frequent first.
+def class_frequencies(
+    select: Callable[[Columns], Classes], clusters: Sequence[str], *, rng: np.random.Generator, halves: int = HALVES
+) -> dict[str, dict[str, float]]:
+    """By class, the share of random half-samples of the clusters that select each name, the most frequent first.
 
     Names that are never selected are absent. The share is no probability that a name belongs to the circuit: halves
     overlap, and a head that is large for another reason is selected as often.
 
     Args:
-        select: the names that discovery selects from the units of a half, given as their places.
+        select: the names of each class that discovery selects from the units of a half, given as their places.
         clusters: one id per unit (its template); clusters are drawn whole, since units of one template agree.
         rng: draws the halves.
         halves: how many.
@@ -143,14 +141,31 @@ def selection_frequency(
     Raises:
         StatisticsError: fewer than four clusters, no halves, no generator, or a selection that is a bare string.
     """
-    return frequencies([select(columns) for columns in half_samples(clusters, rng=rng, halves=halves)])
+    found = [select(columns) for columns in half_samples(clusters, rng=rng, halves=halves)]
+    return {name: frequencies([each[name] for each in found]) for name in found[0]}
+
+
+def over_splits(
+    select: Callable[[Columns], Classes], clusters: Sequence[str], *, classes: Collection[str], rng: np.random.Generator
+) -> str:
+    """In words, how alike the selections of two disjoint halves are over 20 splits: mean, least and largest Jaccard.
+
+    Splits of which neither half selects anything are left out and counted: their index of 1 is no agreement.
+
+    Args:
+        select: the names of each class that discovery selects from the units of a half.
+        clusters: one id per unit.
+        classes: those to speak of, in this order.
+        rng: draws the splits.
+    """
+    splits = [disjoint_halves(clusters, rng=rng) for _ in range(HALVES)]
+    pairs = [(select(one), select(other)) for one, other in splits]
+    told = [_alike(name, [(one[name], other[name]) for one, other in pairs]) for name in classes]
+    return ", ".join(told) or "no class has names"
 
 
 def frequencies(selections: Sequence[Collection[str]]) -> dict[str, float]:
     """Share of the selections that hold each name, the most frequent first, then in alphabetical order.
-
-    For a procedure that selects several classes at once: run it on every half of `half_samples`, then ask for the
-    frequencies class by class.
 
     Raises:
         StatisticsError: no selections, or one that is a bare string.
@@ -201,6 +216,11 @@ def overlap(first: Collection[str], second: Collection[str], *, of: int) -> Over
     return Overlap(one, other, of, jaccard(one, other), chance_jaccard(len(one), len(other), of=of))
 
 
+def class_overlaps(first: Classes, second: Classes, *, of: Mapping[str, int]) -> dict[str, Overlap]:
+    """`overlap` of each class that has candidates; `of` says how many."""
+    return {name: overlap(first[name], second[name], of=count) for name, count in of.items()}
+
+
 def permuted(selected: Collection[str], draws: Sequence[Collection[str]], *, of: int) -> Permuted:
     """What permuted labels select, beside the true selection among `of` candidates.
 
@@ -223,6 +243,20 @@ def permuted(selected: Collection[str], draws: Sequence[Collection[str]], *, of:
         jaccard=fmean(each.jaccard for each in compared),
         chance=fmean(each.chance for each in compared),
     )
+
+
+def class_permuted(selected: Classes, draws: Sequence[Classes], *, of: Mapping[str, int]) -> dict[str, Permuted]:
+    """`permuted` of each class that has candidates; `of` says how many."""
+    return {name: permuted(selected[name], [draw[name] for draw in draws], of=count) for name, count in of.items()}
+
+
+def _alike(name: str, pairs: Sequence[tuple[Collection[str], Collection[str]]]) -> str:
+    compared = [jaccard(one, other) for one, other in pairs if one or other]
+    empty = f"neither half selects any in {len(pairs) - len(compared)} of {len(pairs)}"
+    if not compared:
+        return f"{name} {empty}"
+    left_out = f"; {empty}" if len(compared) < len(pairs) else ""
+    return f"{name} {fmean(compared):.2f} ({min(compared):.2f} to {max(compared):.2f}{left_out})"
 
 
 def _codes(clusters: Sequence[str], *, rng: np.random.Generator) -> tuple[Columns, int]:

@@ -109,6 +109,8 @@ def test_discovery_finds_no_heads_in_a_random_model_and_ranks_them_all(model):
     streams = discovery_streams("greater_than", fingerprint=model.fingerprint)
     found = mechanism.discover(model, streams)
     assert not any(found.classes.values())
+    assert not any(found.overlaps[name].comparable or found.permuted[name].comparable for name in found.overlaps)
+    assert found.overlaps.keys() == found.permuted.keys() == {"relay"}  # no head attends to the year
     assert set(found.scores[mechanism.EFFECT]) == set(model.heads()) == set(found.scores[mechanism.ATTENTION])
     assert list(found.scores[mechanism.MLP_EFFECT]) == [f"{layer}.mlp" for layer in range(model.n_layers)]
     asked = mechanism.discover(model, streams, thresholds=False)

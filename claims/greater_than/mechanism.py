@@ -9,6 +9,7 @@ probability difference by the threshold carry the year:
 The threshold is 5 % of the model's own probability difference on the discovery split, at least 0.02, reached on all
 prompts together and in 16 of 20 random halves of the templates: a head just at the threshold is in no class. MLPs are
 measured the same way and reported, but classes hold heads only. Claims that patch the same prompts are `reliability`.
+The whole procedure is repeated on two halves of the templates, and on permuted labels.
 """
 
 from __future__ import annotations
@@ -17,29 +18,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from claims.greater_than.finding import RELAY, YEAR_MOVER, Carriers, exchanged_labels
 from claims.greater_than.measurements import attention_to_year, draw, means, total_effects
 from harness.mechanism import Discovery
-from harness.selection import HALVES, Columns, selection_frequency
+from harness.selection import HALVES, class_overlaps, class_permuted, disjoint_halves, over_splits
 
 if TYPE_CHECKING:
-    from harness.effects import Effects
     from harness.models.model import Model
     from harness.seeding import Streams
-    from harness.values import UnitValues
 
-SHARE = 0.05
-LEAST_PROB = 0.02
-LEAST_ATTENTION = 0.2
-"""Uniform attention over a prompt of 18 tokens gives 0.06."""
-STABLE = 0.8
-"""Least share of half-samples that select a head (stability selection asks for 0.6 to 0.9)."""
-MOST_HEADS = 6
-"""The paper names six heads on GPT-2 small."""
 PROMPTS = 30
 EFFECT = "fall of the probability difference when patched from the 01 prompts"
 MLP_EFFECT = "the same, of MLPs"
 ATTENTION = "attention from the last token to the start year"
-YEAR_MOVER, RELAY = "year-mover", "relay"
 
 
 def discover(model: Model, streams: Streams, *, thresholds: bool = True) -> Discovery:
@@ -47,46 +38,32 @@ def discover(model: Model, streams: Streams, *, thresholds: bool = True) -> Disc
     prompts = draw(model, streams, split="discovery", n=PROMPTS)
     heads, mlps = model.heads(), [f"{layer}.mlp" for layer in range(model.n_layers)]
     effects = total_effects(model, prompts, [*heads, *mlps], other=prompts.corrupted("01"))
-    attention = attention_to_year(model, prompts)
-
-    def select(columns: Columns) -> dict[str, tuple[str, ...]]:
-        return _classes(effects, attention, columns=columns, thresholds=thresholds)
-
-    def frequency(name: str) -> dict[str, float]:
-        rng = streams.for_("halves")
-        return selection_frequency(lambda columns: select(columns)[name], prompts.templates, rng=rng)
-
-    stable = {name: frequency(name) for name in (YEAR_MOVER, RELAY)}
-    least = STABLE if thresholds else 0.0
+    carriers = Carriers(effects, attention_to_year(model, prompts), streams, thresholds=thresholds)
+    classes, templates, rng = carriers.select(), prompts.templates, streams.for_("permuted labels")
+    samples = disjoint_halves(templates, rng=streams.for_("disjoint samples"))
+    permutations = [carriers.select(signs=exchanged_labels(templates, rng=rng)) for _ in range(HALVES)]
+    selected = [name for name, found in classes.items() if found]
+    splits = over_splits(carriers.select, templates, classes=selected, rng=streams.for_("splits"))
     falls = means(effects.fall())
     return Discovery(
-        classes={
-            name: tuple(head for head in found if stable[name].get(head, 0.0) >= least)
-            for name, found in select(np.arange(len(prompts))).items()
-        },
+        classes=classes,
         selected_by={YEAR_MOVER: EFFECT, RELAY: EFFECT},
         scores={
             EFFECT: {head: falls[head] for head in heads},
             MLP_EFFECT: {name: falls[name] for name in mlps},
-            ATTENTION: means(attention),
+            ATTENTION: means(carriers.attention),
         },
-        frequencies=stable,
+        frequencies=carriers.frequencies(),
         half_samples=HALVES,
+        overlaps=class_overlaps(*map(carriers.select, samples), of=carriers.candidates(*samples)),
+        permuted=class_permuted(classes, permutations, of=carriers.candidates(np.arange(len(prompts)))),
+        notes=(
+            "Chance is that of heads drawn from those that attend as the class's name says.",
+            "Permuted labels exchange right and wrong answers in exactly half of each template's prompts. The model's "
+            "own probability difference is near zero then, and the threshold is its least value, 0.02.",
+            "Each disjoint sample has its own threshold and its own half-samples; they are one split of many. Over 20 "
+            f"splits: {splits}.",
+        ),
         prompts_sha256=prompts.sha256(),
         n_prompts=len(prompts),
     )
-
-
-def _classes(
-    effects: Effects, attention: UnitValues, *, columns: Columns, thresholds: bool
-) -> dict[str, tuple[str, ...]]:
-    """The heads of each class on some of the prompts, the highest first."""
-    least = max(LEAST_PROB, SHARE * float(effects.clean[columns].mean())) if thresholds else -np.inf
-    attended = LEAST_ATTENTION if thresholds else 0.0
-    fall = dict(zip(effects.names, (effects.clean - effects.values)[:, columns].mean(axis=1), strict=True))
-    to_year = dict(zip(attention.components, attention.values[:, columns].mean(axis=1), strict=True))
-    carriers = [head for head in sorted(to_year, key=lambda head: -fall[head]) if fall[head] >= least]
-    return {
-        YEAR_MOVER: tuple(head for head in carriers if to_year[head] >= attended)[:MOST_HEADS],
-        RELAY: tuple(head for head in carriers if to_year[head] < attended)[:MOST_HEADS],
-    }

@@ -120,6 +120,12 @@ class Found:
         heads = [head for head in self.candidates(part, columns) if size[head] >= self.least and above[head]]
         return tuple(sorted(heads, key=lambda head: -size[head]))
 
+    def select_all(
+        self, columns: Columns | None = None, *, signs: NDArray[np.float64] | None = None
+    ) -> dict[str, tuple[str, ...]]:
+        """The heads of each class, as `select` finds them."""
+        return {part.name: self.select(part, columns, signs=signs) for part in PARTS}
+
     def candidates(self, part: Part, columns: Columns | None = None) -> tuple[str, ...]:
         """The heads that attend as a class's name says: more there than to the other named positions together."""
         if part.key is None:

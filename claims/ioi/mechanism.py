@@ -34,12 +34,11 @@ from harness.mechanism import Discovery
 from harness.selection import (
     HALVES,
     Permuted,
+    class_frequencies,
+    class_overlaps,
+    class_permuted,
     disjoint_halves,
-    frequencies,
-    half_samples,
-    jaccard,
-    overlap,
-    permuted,
+    over_splits,
 )
 
 if TYPE_CHECKING:
@@ -70,26 +69,23 @@ def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, th
         find(model, prompts.rows(columns), streams, least=least, say=say)
         for columns in disjoint_halves(prompts.templates, rng=streams.for_("disjoint samples"))
     ]
-    candidates = _candidates(found, *samples)
+    selected = [name for name, heads in found.classes.items() if heads]
+    splits = over_splits(found.select_all, prompts.templates, classes=selected, rng=streams.for_("splits"))
     circuit = tuple(dict.fromkeys(head for heads in found.classes.values() for head in heads))
     return Discovery(
         classes={**found.classes, "circuit": circuit},
         selected_by={**{part.name: part.effect for part in PARTS}, "circuit": "all classes together"},
         scores={effect: means(values) for effect, values in found.effects.items()},
-        frequencies=_frequencies(found, streams),
+        frequencies=class_frequencies(found.select_all, prompts.templates, rng=streams.for_("half-samples")),
         half_samples=HALVES,
-        overlaps={
-            part.name: overlap(*(each.classes[part.name] for each in samples), of=candidates[part.name])
-            for part in PARTS
-            if part.name in candidates
-        },
+        overlaps=class_overlaps(samples[0].classes, samples[1].classes, of=_candidates(found, *samples)),
         permuted=_permuted(found, streams),
         notes=(
             "Half-samples and permuted labels keep the receivers of the path; the two disjoint samples find their own.",
             "Chance is that of heads drawn from those that attend as the class's name says.",
             "Permuted labels exchange IO and S in exactly half of each template's prompts.",
             "The two disjoint samples are one split of many; over 20 splits, with the receivers of the path kept: "
-            + _over_splits(found, streams),
+            f"{splits}.",
         ),
         prompts_sha256=prompts.sha256(),
         n_prompts=len(prompts),
@@ -106,35 +102,9 @@ def _candidates(*several: Found) -> dict[str, int]:
     return found
 
 
-def _frequencies(found: Found, streams: Streams) -> dict[str, dict[str, float]]:
-    """By class, the share of half-samples of the templates that select each head."""
-    halves = half_samples(found.prompts.templates, rng=streams.for_("half-samples"))
-    return {part.name: frequencies([found.select(part, columns) for columns in halves]) for part in PARTS}
-
-
-def _over_splits(found: Found, streams: Streams) -> str:
-    """By class, mean, least and largest Jaccard index of two disjoint halves of the templates, over many splits."""
-    rng, told = streams.for_("splits"), []
-    splits = [disjoint_halves(found.prompts.templates, rng=rng) for _ in range(HALVES)]
-    for part in PARTS:
-        if not found.classes[part.name]:
-            continue
-        alike = [jaccard(found.select(part, one), found.select(part, other)) for one, other in splits]
-        told.append(f"{part.name} {np.mean(alike):.2f} ({min(alike):.2f} to {max(alike):.2f})")
-    return ", ".join(told) + "."
-
-
 def _permuted(found: Found, streams: Streams) -> dict[str, Permuted]:
     """By class, what is selected where the labels IO and S are exchanged in half of each template's prompts."""
     rng, prompts = streams.for_("permuted labels"), found.prompts
     exchanged = [prompts.corrupted("shuffled roles", rng).io != prompts.io for _ in range(HALVES)]
-    signs = [np.where(each, -1.0, 1.0) for each in exchanged]
-    return {
-        part.name: permuted(
-            found.classes[part.name],
-            [found.select(part, signs=each) for each in signs],
-            of=len(found.candidates(part)),
-        )
-        for part in PARTS
-        if part.effect in found.effects and found.candidates(part)
-    }
+    draws = [found.select_all(signs=np.where(each, -1.0, 1.0)) for each in exchanged]
+    return class_permuted(found.classes, draws, of=_candidates(found))

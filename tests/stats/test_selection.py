@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from harness.errors import StatisticsError
 from harness.selection import (
     chance_jaccard,
+    class_frequencies,
+    class_overlaps,
+    class_permuted,
     disjoint_halves,
     frequencies,
     half_samples,
     jaccard,
+    over_splits,
     overlap,
     permuted,
-    selection_frequency,
 )
 
 TEMPLATES = [f"template-{number // 4}" for number in range(60)]  # 15 templates with 4 prompts each
@@ -37,6 +40,11 @@ def reached(scores: np.ndarray, *, names: list[str], at_least: float):
         return [name for name, mean in zip(names, means, strict=True) if mean >= at_least]
 
     return select
+
+
+def selection_frequency(select, clusters: list[str], **options) -> dict[str, float]:
+    """The frequencies of a procedure with one class."""
+    return class_frequencies(lambda columns: {"it": select(columns)}, clusters, **options)["it"]
 
 
 # -- half-samples
@@ -246,3 +254,44 @@ def test_permuted_labels_that_select_nothing_share_nothing():
     assert nothing.text() == "2 permutations select 0.50 of 40 on average"
     with pytest.raises(StatisticsError, match="no draws"):
         permuted(["1.0"], [], of=40)
+
+
+# -- several classes at once
+
+
+def by_class(columns):
+    """Class `all` has a name for each template of the half, `none` has none, `one` has the first template's."""
+    held = {TEMPLATES[column] for column in columns}
+    return {"all": sorted(held), "none": (), "one": tuple(held & {"template-0"})}
+
+
+def test_frequencies_by_class_are_those_of_each_class_in_the_same_halves():
+    found = class_frequencies(by_class, TEMPLATES, rng=rng(3))
+    assert found["none"] == {}
+    for name in ("all", "one"):
+        assert found[name] == selection_frequency(
+            lambda columns, name=name: by_class(columns)[name], TEMPLATES, rng=rng(3)
+        )
+
+
+def test_over_splits_leaves_out_and_counts_those_in_which_neither_half_selects_anything():
+    said = over_splits(by_class, TEMPLATES, classes=("all", "one", "none"), rng=rng())
+    # Disjoint halves share no template; where a split leaves template-0 out, `one` is empty in both.
+    both, one, none = said.split(", ")
+    assert both == "all 0.00 (0.00 to 0.00)"
+    assert one.startswith("one 0.00 (0.00 to 0.00")
+    assert none == "none neither half selects any in 20 of 20"
+    assert over_splits(by_class, TEMPLATES, classes=(), rng=rng()) == "no class has names"
+
+
+def test_over_splits_by_hand():
+    halves = iter([{"a": ("x", "y")}, {"a": ("y", "z")}, {"a": ()}, {"a": ()}, {"a": ("x",)}, {"a": ("x",)}] * 7)
+    said = over_splits(lambda columns: next(halves), TEMPLATES, classes=("a",), rng=rng())
+    # In turn 1/3, neither, 1 over 20 splits: 7 of 1/3, 7 of neither, 6 of 1; (7/3 + 6) / 13 = 0.64.
+    assert said == "a 0.64 (0.33 to 1.00; neither half selects any in 7 of 20)"
+
+
+def test_overlaps_and_permutations_by_class_are_those_of_each_class_that_has_candidates():
+    first, second = {"a": ("x",), "b": ("y",)}, {"a": ("x", "z"), "b": ()}
+    assert class_overlaps(first, second, of={"a": 5}) == {"a": overlap(("x",), ("x", "z"), of=5)}
+    assert class_permuted(first, [second, first], of={"b": 3}) == {"b": permuted(("y",), [(), ("y",)], of=3)}
