@@ -159,8 +159,9 @@ def folder_of(claim_id: str, *, claims: Path) -> Path:
 
 
 def named(name: str, *, claims: Path) -> Mechanism:
-    """The mechanism of that name; DeclarationError that lists what there is."""
+    """The mechanism of that name, or of that beginning of claims' ids; DeclarationError that lists what there is."""
     found = mechanisms(claims)
+    name = name if name in found else name.replace("-", "_")
     if name not in found:
         listed = ", ".join(sorted(found)) or "none"
         raise DeclarationError(f"no mechanism {name!r} below {claims}; there are: {listed}.{did_you_mean(name, found)}")
