@@ -64,11 +64,11 @@ def untrained(trained):
 
 @pytest.fixture
 def few_draws(monkeypatch):
-    """Few random circuits: a negative that beats the mean of 19 by chance would beat that of 99."""
-    from claims.ioi import test_circuit, test_circuit_parts
+    """Few random circuits and sets: a negative that beats the mean of 19 by chance would beat that of 99."""
+    from claims.ioi import comparing, test_circuit, test_circuit_parts
 
-    monkeypatch.setattr(test_circuit, "DRAWS", 19)
-    monkeypatch.setattr(test_circuit_parts, "DRAWS", 19)
+    for module in (comparing, test_circuit, test_circuit_parts):
+        monkeypatch.setattr(module, "DRAWS", 19)
 
 
 @pytest.mark.usefixtures("few_draws")

@@ -12,7 +12,7 @@ from claims.ioi.measurements import HeadSets, describe, draw, singly
 from claims.ioi.same_dose import DRAWN, SAME_DOSE
 from fixtures.prompts.ioi import IoiPrompts
 from harness.claim import Control, Metric, Units
-from harness.population import circuit, left_out, matched_heads, matched_sets
+from harness.population import DRAWS, circuit, left_out, matched_heads, matched_sets
 from harness.values import UnitValues
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def compare_together(
     *,
     effect: Effect,
     among: Sequence[str] | None = None,
-    draws: int = 99,
+    draws: int = DRAWS,
     head_map: str | None = None,
 ) -> None:
     """Fill a claim about what a class of heads does together; nothing is decided yet.
@@ -63,7 +63,7 @@ def compare_together(
         rng: the claim's streams.
         effect: what is measured; for claims that declare the same-dose control it returns that row as well.
         among: heads that other sets are drawn from; all by default.
-        draws: how many sets of other heads.
+        draws: how many sets of other heads; at most `DRAWS`.
         head_map: title of a picture of every single head's effect; none by default.
     """
     subject = evidence.subject
@@ -71,7 +71,11 @@ def compare_together(
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
     describe(evidence, prompts)
     others = matched_sets(
-        subject.heads, among=among or model.heads(), exclude=circuit(subject), rng=rng.for_("controls"), draws=draws
+        subject.heads,
+        among=among or model.heads(),
+        exclude=circuit(subject),
+        rng=rng.for_("controls"),
+        draws=min(draws, DRAWS),
     )
     sets: dict[str, Sequence[str]] = {"joint": subject.heads, **singly(subject.heads)}
     own = effect(prompts, {**sets, **others, **(singly(model.heads()) if head_map else {})})
