@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InterventionError
-from harness.interventions import HookEngine, Intervention, Runs, engine_of, measure
+from harness.interventions import HookEngine, Intervention, Runs, engine_of, measure, own_positions, same_dose_factor
 from harness.interventions.sweeps import progress_bar
 from harness.values import UnitValues
 
@@ -49,6 +49,19 @@ class Prompts(Protocol):
 
     def batches(self) -> Iterator[tuple[NDArray[np.int64], Self]]:
         """(row numbers, those prompts), the same cut on every machine."""
+        ...
+
+
+class DosedPrompts(Prompts, Protocol):
+    """Prompts that also say where their own tokens stand."""
+
+    @property
+    def start(self) -> int:
+        """1 after a BOS, else 0."""
+        ...
+
+    def real_positions(self) -> NDArray[np.bool_]:
+        """[batch, pos]: false in the padding."""
         ...
 
 
@@ -118,6 +131,32 @@ def effects_over(
         values[:, index], norms[:, index], clean[index] = found.values, found.change_norm, found.clean
     path = "slow" if isinstance(engine, HookEngine) else "fast"
     return Effects(names, values, clean, norms, prompts.units, prompts.templates, path)
+
+
+def dose_factors(model: Model, prompts: DosedPrompts, *, layers: Collection[int]) -> dict[int, Tensor]:
+    """`same_dose_factor` of the residual stream before each of these layers (after all of them: the last number + 1).
+
+    Over the prompts' own tokens, of all batches: in one batch there are fewer tokens than dimensions.
+
+    Raises:
+        InterventionError: the fast engine does not cover the model.
+    """
+    import torch
+
+    engine = engine_of(model)
+    if isinstance(engine, HookEngine):
+        raise InterventionError("doses need the processed weights, which the fast engine reads.")
+    before = [layer for layer in layers if layer < engine.n_layers]
+    samples: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    stop = None if len(before) < len(samples) else max(before) + 1
+    for _, batch in prompts.batches():
+        run, own = engine.run(batch.tensor(), keep={"resid_pre": before}, stop_at_layer=stop), own_positions(batch)
+        for layer, found in samples.items():
+            found.append(run.resid_at(layer)[own.to(run.resid.device)])
+    return {
+        layer: same_dose_factor(stream := torch.cat(found), counted=stream.new_ones(len(stream), dtype=torch.bool))
+        for layer, found in samples.items()
+    }
 
 
 def mask(at: NDArray[np.int64], runs: Runs) -> Bool[Tensor, "batch pos"]:

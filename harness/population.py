@@ -77,7 +77,10 @@ def left_out(subject: Subject) -> str:
     """A note that names the heads which the subject is not compared with."""
     rest = sorted(circuit(subject) - set(subject.heads), key=parse_head)
     named = ", ".join(rest) or "none"
-    return f"Other heads leave out the subject's own class and the mechanism's other classes: {named}."
+    return (
+        "Other heads are those for which no class of the mechanism was found. The subject's own class is left out, and "
+        f"so are the heads of other classes, some of which have an effect of this kind: {named}."
+    )
 
 
 def _matched(

@@ -216,9 +216,24 @@ def overlap(first: Collection[str], second: Collection[str], *, of: int) -> Over
     return Overlap(one, other, of, jaccard(one, other), chance_jaccard(len(one), len(other), of=of))
 
 
-def class_overlaps(first: Classes, second: Classes, *, of: Mapping[str, int]) -> dict[str, Overlap]:
-    """`overlap` of each class that has candidates; `of` says how many."""
-    return {name: overlap(first[name], second[name], of=count) for name, count in of.items()}
+def class_overlaps(
+    first: Classes, second: Classes, *, of: Mapping[str, int], of_second: Mapping[str, int] | None = None
+) -> dict[str, Overlap]:
+    """`overlap` of each class that has candidates.
+
+    Args:
+        first: what one sample selects, by class.
+        second: what the other one selects.
+        of: how many candidates there are, by class.
+        of_second: how many in the second sample, where each has its own. Chance is then that of the smaller number
+            (never below what was selected): among more candidates the same overlap would look rarer.
+    """
+    found = {}
+    for name in dict.fromkeys((*of, *(of_second or of))):
+        pool = min(of.get(name, 0), (of_second or of).get(name, 0))
+        chosen = max(len(set(first[name])), len(set(second[name])), 1)
+        found[name] = overlap(first[name], second[name], of=max(pool, chosen))
+    return found
 
 
 def permuted(selected: Collection[str], draws: Sequence[Collection[str]], *, of: int) -> Permuted:

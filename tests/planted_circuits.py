@@ -41,7 +41,7 @@ class PlantedScores:
         weights: what each head adds on average; nothing where it is not named.
         redundant: what groups of heads add on average.
         spread: standard deviation of each contribution over units, as a share of it; 0 for numbers by hand.
-        always: heads add as much where no name is repeated.
+        by_place: where no name is repeated, heads add as much towards the name that stands first.
     """
 
     components: tuple[str, ...]
@@ -49,7 +49,7 @@ class PlantedScores:
     weights: Mapping[str, float]
     redundant: Redundant = field(default_factory=dict)
     spread: float = 0.0
-    always: bool = False
+    by_place: bool = False
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -71,9 +71,9 @@ class PlantedScores:
         present = [[any(name in kept for name in heads) for heads in planted] for kept in map(set, sets)]
         return NO_HEAD + np.array(present, dtype=float) @ np.array(list(planted.values()))
 
-    def of_one_each(self, *, every: int = 1) -> PlantedScores:
-        """The same scores of one prompt of each template, or of every second one."""
-        first = [self.clusters.index(template) for template in list(dict.fromkeys(self.clusters))[::every]]
+    def of_one_each(self) -> PlantedScores:
+        """The same scores of one prompt of each template."""
+        first = [self.clusters.index(template) for template in dict.fromkeys(self.clusters)]
         return replace(self, prompts=self.prompts.rows(np.array(first)))
 
     def _planted(self) -> dict[tuple[str, ...], NDArray[np.float64]]:
@@ -93,10 +93,12 @@ class PlantedScores:
             seeds = [derive_seed(name, unit, here) for unit, here in zip(self.units, repeated, strict=True)]
             noise = np.array([np.random.default_rng(seed).normal() for seed in seeds])
             amount = amount + self.spread * max(abs(value), LEAST) * noise
-        return np.where(repeated | self.always, amount, 0.0)
+        if not self.by_place:
+            return np.where(repeated, amount, 0.0)
+        return np.where(repeated, amount, np.where(np.array(self.prompts.orders) == "ABBA", amount, -amount))
 
 
-def planted_knock_outs(weights: Mapping[str, float], *, redundant: Redundant | None = None, always: bool = False):
+def planted_knock_outs(weights: Mapping[str, float], *, redundant: Redundant | None = None, by_place: bool = False):
     """What stands in for `claims.ioi.knock_out.knock_outs`: planted scores of the prompts that it is called with.
 
     Heads that are not named add a hundredth of a logit, of either sign.
@@ -106,6 +108,6 @@ def planted_knock_outs(weights: Mapping[str, float], *, redundant: Redundant | N
         heads, stand_ins = tuple(model.heads()), redundant or {}
         named = {*weights, *(head for group in stand_ins for head in group)}
         others = {head: (-1) ** place * 0.01 for place, head in enumerate(heads) if head not in named}
-        return PlantedScores(heads, prompts, {**weights, **others}, stand_ins, spread=0.2, always=always)
+        return PlantedScores(heads, prompts, {**weights, **others}, stand_ins, spread=0.2, by_place=by_place)
 
     return knock_outs

@@ -55,7 +55,7 @@ def planted(tmp_path_factory):
     """A model whose first layer writes minus what it reads, evenly attended: a name read twice is predicted less.
 
     The heads of layer 0 are the mechanism, those of the other layers hardly write, MLPs and positions nothing. Its
-    logit difference is 3.1 on the discovery split, 0.3 with every head knocked out.
+    logit difference is 4.6 on the discovery split, 0.5 with every head knocked out.
     """
 
     def plant(hf):
@@ -63,6 +63,7 @@ def planted(tmp_path_factory):
 
         transformer = hf.transformer
         transformer.wpe.weight.zero_()
+        transformer.ln_f.weight.mul_(1.5)  # so that every effect lies well above its threshold
         transformer.wte.weight.mul_(5)  # of length 1.1: what attention adds, not the last token, decides
         for number, block in enumerate(transformer.h):
             width = transformer.wte.weight.shape[1]

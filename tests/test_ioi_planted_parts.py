@@ -211,15 +211,15 @@ ADDITIVE = dict.fromkeys(TEN, 0.5)
 
 
 @pytest.mark.parametrize(
-    ("weights", "redundant", "always"),
+    ("weights", "redundant", "by_place"),
     [
         pytest.param(ADDITIVE, {}, False, id="the circuit has all that there is"),
         pytest.param({**ADDITIVE, "3.8": 1.5}, {}, False, id="it lacks a head, under every part alike"),
         pytest.param({}, {("3.2", "3.3"): 1.5, **dict.fromkeys(zip(EIGHT), 0.5)}, False, id="its stand-in is in it"),
-        pytest.param({}, BACKUPS, True, id="they come apart where no name is repeated, too"),
+        pytest.param({}, BACKUPS, True, id="they come apart as much by the place of a name"),
     ],
 )
-def test_the_claim_is_not_supported_where_no_part_was_planted(weights, redundant, always, plant, model):
-    plant(weights, redundant=redundant, always=always)
+def test_the_claim_is_not_supported_where_no_part_was_planted(weights, redundant, by_place, plant, model):
+    plant(weights, redundant=redundant, by_place=by_place)
     record = record_of(CLAIMS["greedy"], model, classes={"name-mover": TEN}, profile="full")
     assert record.verdict in {"refuted", "too small", "inconclusive"}, record.judgement["reason"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fixtures.prompts.greater_than import GreaterThanPrompts, Split, greater_than_prompts
 from harness.attention import attention_scores
-from harness.effects import Effects, effects_over, mask
+from harness.effects import Effects, dose_factors, effects_over, mask
 from harness.errors import InterventionError
 from harness.interventions import (
     DIRECTIONS,
@@ -24,11 +24,9 @@ from harness.interventions import (
     Replace,
     Runs,
     head_change,
-    own_positions,
     patch,
     path_patches,
     same_dose_edits,
-    same_dose_factor,
 )
 from harness.interventions.readout import Readout, require_positions
 from harness.subjects import parse_head
@@ -169,11 +167,12 @@ def same_dose_effects(
     rng = streams.for_("dose")
     drawn = {head: tuple(f"{head} {number}" for number in range(DIRECTIONS)) for head in heads}
 
+    factors = dose_factors(model, prompts, layers={parse_head(head)[0] for head in heads})
+
     def make(runs: Runs, batch: GreaterThanPrompts) -> list[Intervention]:
-        own, made = own_positions(batch), []
+        made = []
         for name, layer, change in _changes(runs, batch, heads):
-            factor = same_dose_factor(runs.clean.resid_at(layer), counted=own)
-            edits = same_dose_edits({layer: change}, factors={layer: factor}, generator=rng)
+            edits = same_dose_edits({layer: change}, factors=factors, generator=rng)
             made += [Intervention(each, edit) for each, edit in zip(drawn[name], edits, strict=True)]
         return made
 

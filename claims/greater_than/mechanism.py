@@ -55,12 +55,17 @@ def discover(model: Model, streams: Streams, *, thresholds: bool = True) -> Disc
         },
         frequencies=carriers.frequencies(),
         half_samples=HALVES,
-        overlaps=class_overlaps(*map(carriers.select, samples), of=carriers.candidates(*samples)),
+        overlaps=class_overlaps(
+            *map(carriers.select, samples),
+            of=carriers.candidates(samples[0]),
+            of_second=carriers.candidates(samples[1]),
+        ),
         permuted=class_permuted(classes, permutations, of=carriers.candidates(np.arange(len(prompts)))),
         notes=(
             "Chance is that of heads drawn from those that attend as the class's name says.",
             "Permuted labels exchange right and wrong answers in exactly half of each template's prompts. The model's "
-            "own probability difference is near zero then, and the threshold is its least value, 0.02.",
+            "own probability difference is near zero then, and the threshold is its least value, 0.02. Attention, and "
+            "with it the candidates, stays as it is.",
             "Each disjoint sample has its own threshold and its own half-samples; they are one split of many. Over 20 "
             f"splits: {splits}.",
         ),

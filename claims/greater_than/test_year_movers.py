@@ -20,6 +20,7 @@ PROMPTS = Units(
 OTHERS = Control("other heads", "component")
 DIRECTION = Control("same dose, random direction", "same-dose")
 CENTURY = Control("another century, same year", "input")
+LATER_CENTURY = Control("another century, same year: towards a later or earlier one", "input")
 DISCOVERY = 15
 """Prompts of the discovery split, one of each template, on which the 95th-percentile head is chosen."""
 
@@ -112,9 +113,9 @@ def test_year_movers_matter(model, subject, evidence, rng):
     sesoi_reason="5 % of the two decades between the years (SmolLM2 on the discovery split shifts by 1.36)",
     alternative="greater",
     subject="year-mover",
-    controls=(OTHERS, DIRECTION, CENTURY),
-    rival="whatever other numbers are patched in disturb the prediction and make it flatter",
-    exposed_by="another century, same year: the numbers change as much, the year that decides does not",
+    controls=(OTHERS, DIRECTION, LATER_CENTURY),
+    rival="the head hands on whichever digits of the other prompt are larger or smaller, not the year that decides",
+    exposed_by="another century, same year: its digits are larger or smaller too, the year that decides is the same",
     units=PROMPTS,
     models=MODELS,
     cost=Cost(draws=10, tokens=20),
@@ -141,7 +142,8 @@ def test_year_movers_move_the_boundary(model, subject, evidence, rng):
     evidence.component_control("other heads", population, discovery=discovery, matched=matched)
     evidence.control("same dose, random direction", doses)
     elsewhen = prompts.corrupted("another century", rng.for_("century"))
-    evidence.control(CENTURY.name, rises(total_effects(model, shifted, subject.heads, other=elsewhen)))
+    towards = prompts.towards_century_of(elsewhen)
+    evidence.control(LATER_CENTURY.name, rises(total_effects(model, towards, subject.heads, other=elsewhen)))
     show(evidence, "Shift of the predicted year towards the other year", values, population, unit="decades")
     evidence.decide()
 

@@ -6,7 +6,10 @@ A class acts together, so it is claimed together; what each head does alone is r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
 
 from claims.ioi.measurements import HeadSets, describe, draw, singly
 from claims.ioi.same_dose import DRAWN, SAME_DOSE
@@ -40,7 +43,13 @@ FIVE_PERCENT = "5 % of the logit difference on the discovery split (SmolLM2: 4.4
 OTHERS = Control("other heads", "component")
 DIRECTION = Control(SAME_DOSE, "same-dose")
 ROLES = Control("shuffled roles", "label")
-NO_REPEAT = Control("the same on prompts that repeat no name (ABC)", "input")
+FIRST = Control("no name repeated (ABC), towards the first name", "input")
+LAST = Control("no name repeated (ABC), towards the last name", "input")
+NO_REPEAT = (FIRST, LAST)
+"""Where no name is repeated IO and S differ in their places alone: do the heads favour whichever stands first, or last?
+
+Counted towards IO both would be zero for any heads, since IO stands first as often as last.
+"""
 DISCOVERY = 30
 """Prompts of the discovery split on which the 95th-percentile set of other heads is chosen."""
 
@@ -59,7 +68,7 @@ def compare_together(
 
     Args:
         model: the model.
-        evidence: what is filled: the effect, other heads, prompts that repeat no name, what each head does alone.
+        evidence: what is filled: the effect, other heads, prompts that repeat no name (`NO_REPEAT`), single heads.
         rng: the claim's streams.
         effect: what is measured; for claims that declare the same-dose control it returns that row as well.
         among: heads that other sets are drawn from; all by default.
@@ -87,7 +96,7 @@ def compare_together(
     population = own.of(list(others))
     evidence.component_control(OTHERS.name, population, discovery=discovery, matched={"joint": tuple(others)})
     abc = prompts.corrupted("ABC", rng.for_("no name repeated"))
-    evidence.control(NO_REPEAT.name, effect(abc, {"joint": subject.heads}).of(["joint"]))
+    against_place(evidence, effect(abc, {"joint": subject.heads}).of(["joint"]), prompts.orders)
     if DIRECTION in evidence.claim.controls:
         evidence.control(DIRECTION.name, own.averaged({SAME_DOSE: DRAWN}))
     for head in subject.heads if len(subject.heads) > 1 else ():
@@ -102,6 +111,13 @@ def compare_together(
         values=[*own.of(list(sets)).mean(), population.mean().mean()],
         threshold=evidence.claim.sesoi if evidence.claim.alternative == "greater" else -evidence.claim.sesoi,
     )
+
+
+def against_place(evidence: Evidence, values: UnitValues, orders: Sequence[str]) -> None:
+    """Fill the controls `NO_REPEAT` from values [row, prompt] on counterparts that repeat no name, and their orders."""
+    first = np.where(np.array(orders) == "ABBA", 1.0, -1.0)  # where IO stands before S
+    evidence.control(FIRST.name, replace(values, values=values.values * first))
+    evidence.control(LAST.name, replace(values, values=values.values * -first))
 
 
 def compare_attention(

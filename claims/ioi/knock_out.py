@@ -1,8 +1,8 @@
 """Scores of the IOI circuit with heads knocked out, as Wang et al. (2023) knock them out (sections 3 and 4).
 
 A knocked-out head takes, at every position, its mean over reference prompts of the same template in which all three
-names are others, of none of the template's prompts, and none is repeated (the paper's ABC). MLPs are never knocked out. We depart from the paper in that
-a head of the circuit is kept at every position, not only where its class acts.
+names are others, of none of the template's prompts, and none is repeated (the paper's ABC). MLPs are never knocked out.
+We depart from the paper in that a head of the circuit is kept at every position, not only where its class acts.
 """
 
 from __future__ import annotations
@@ -91,10 +91,10 @@ class KnockOuts:
 
         return self._scores(sets, make, emptied=True)
 
-    def of_one_each(self, *, every: int = 1) -> KnockOuts:
-        """The same scores of one prompt of each template, or of every second one, half of them in either order."""
+    def of_one_each(self) -> KnockOuts:
+        """The same scores of one prompt of each template, half of them in either order."""
         chosen: list[int] = []
-        for number, template in enumerate(list(dict.fromkeys(self.prompts.templates))[::every]):
+        for number, template in enumerate(dict.fromkeys(self.prompts.templates)):
             order = ("ABBA", "BABA")[number % 2]
             cells = zip(self.prompts.templates, self.prompts.orders, strict=True)
             chosen.append(next(row for row, cell in enumerate(cells) if cell == (template, order)))
@@ -117,7 +117,7 @@ class KnockOuts:
         import torch
 
         engine, tokens = engine_of(self.model), prompts.tensor()
-        # From the first difference of any of these templates on: up to its own, a head has its mean, whatever is replaced.
+        # From the first difference of any of these templates on; up to its own a head has its mean, also if left alone.
         start = min(self.first[name] for name in prompts.templates)
         positions = (torch.arange(tokens.shape[1]) >= start).expand(*tokens.shape)
         by = _mean_of_template(self.means, prompts)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from claims.ioi.same_dose import same_dose_direct, same_dose_total
+from claims.ioi.same_dose import SameDose
 from fixtures.prompts.ioi import IoiPrompts, Split, ioi_prompts
 from fixtures.prompts.ioi_record import PositionName
 from harness.attention import attention_scores_by
@@ -209,14 +209,13 @@ def direct_effects(
 
     With `dose` a set named `joint` gets the rows `DRAWN`: random directions drawn with it in place of its change.
     """
+    dosed = SameDose.of(model, prompts, sets["joint"], rng=dose, direct=True) if dose and "joint" in sets else None
 
     def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
         end = mask(batch.positions.end, runs)
         edges = {name: [Edge(head, "logits") for head in heads] for name, heads in sets.items()}
         made = [edge_patch(runs, each, positions=end, name=name) for name, each in edges.items()]
-        if dose is not None and "joint" in sets:
-            made += same_dose_direct(runs, batch, sets["joint"], rng=dose)
-        return made
+        return made + (dosed.direct(runs, batch) if dosed else [])
 
     return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)
 
@@ -234,13 +233,12 @@ def total_effects(
 
     With `dose` (for `end`) a set named `joint` gets the rows `DRAWN`: random directions in place of its changes.
     """
+    dosed = SameDose.of(model, prompts, sets["joint"], rng=dose, direct=False) if dose and "joint" in sets else None
 
     def make(runs: Runs, batch: IoiPrompts) -> list[Intervention]:
         here = mask(getattr(batch.positions, at), runs)
         made = [patch(runs, heads, positions=here, name=name) for name, heads in sets.items()]
-        if dose is not None and "joint" in sets:
-            made += same_dose_total(runs, batch, sets["joint"], rng=dose)
-        return made
+        return made + (dosed.total(runs, batch) if dosed else [])
 
     return effects_over(model, prompts, corrupted=other, make=make, metric=logit_difference)
 

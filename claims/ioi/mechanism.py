@@ -31,6 +31,7 @@ import numpy as np
 from claims.ioi.finding import PARTS, Found, Say, find
 from claims.ioi.measurements import behaviour, draw, means
 from harness.mechanism import Discovery
+from harness.seeding import Streams
 from harness.selection import (
     HALVES,
     Permuted,
@@ -42,8 +43,9 @@ from harness.selection import (
 )
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from harness.models.model import Model
-    from harness.seeding import Streams
 
 SHARE = 0.025
 LEAST_LOGITS = 0.05
@@ -60,14 +62,23 @@ def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, th
         thresholds: without them, for null worlds, any effect above zero is enough.
     """
     prompts = draw(model, streams, split="discovery", n=PROMPTS)
-    whole = float(behaviour(model, prompts).mean()[0])
-    least = max(LEAST_LOGITS, SHARE * whole) if thresholds else -float("inf")
-    say(f"logit difference {whole:.2f}; a head is selected from {least:.2f} logits on")
-    found = find(model, prompts, streams, least=least, say=say)
+    whole = behaviour(model, prompts).values[0]
+
+    def least(columns: NDArray[np.int64] | slice) -> float:
+        """From how many logits on a head is selected, by some of the prompts."""
+        return max(LEAST_LOGITS, SHARE * float(whole[columns].mean())) if thresholds else -float("inf")
+
+    all_of_them = slice(None)
+    say(f"logit difference {whole.mean():.2f}; a head is selected from {least(all_of_them):.2f} logits on")
+    found = find(model, prompts, streams, least=least(all_of_them), say=say)
     say("the same on two halves of the templates")
     samples = [
-        find(model, prompts.rows(columns), streams, least=least, say=say)
-        for columns in disjoint_halves(prompts.templates, rng=streams.for_("disjoint samples"))
+        find(model, prompts.rows(columns), Streams((*streams.key, name)), least=least(columns), say=say)
+        for name, columns in zip(
+            ("first sample", "second sample"),
+            disjoint_halves(prompts.templates, rng=streams.for_("disjoint samples")),
+            strict=True,
+        )
     ]
     selected = [name for name, heads in found.classes.items() if heads]
     splits = over_splits(found.select_all, prompts.templates, classes=selected, rng=streams.for_("splits"))
@@ -78,28 +89,27 @@ def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, th
         scores={effect: means(values) for effect, values in found.effects.items()},
         frequencies=class_frequencies(found.select_all, prompts.templates, rng=streams.for_("half-samples")),
         half_samples=HALVES,
-        overlaps=class_overlaps(samples[0].classes, samples[1].classes, of=_candidates(found, *samples)),
+        overlaps=class_overlaps(
+            samples[0].classes, samples[1].classes, of=_candidates(samples[0]), of_second=_candidates(samples[1])
+        ),
         permuted=_permuted(found, streams),
         notes=(
             "Half-samples and permuted labels keep the receivers of the path; the two disjoint samples find their own.",
             "Chance is that of heads drawn from those that attend as the class's name says.",
-            "Permuted labels exchange IO and S in exactly half of each template's prompts.",
-            "The two disjoint samples are one split of many; over 20 splits, with the receivers of the path kept: "
-            f"{splits}.",
+            "Permuted labels exchange IO and S in exactly half of each template's prompts. Attention, and with it the "
+            "candidates, and the threshold stay as they are.",
+            "The two disjoint samples, each with its own threshold and counterparts, are one split of many; over 20 "
+            f"splits, with the receivers of the path kept: {splits}.",
         ),
         prompts_sha256=prompts.sha256(),
         n_prompts=len(prompts),
     )
 
 
-def _candidates(*several: Found) -> dict[str, int]:
-    """By class, how many heads attend as its name says in any of the samples; classes without any are left out."""
-    found = {}
-    for part in PARTS:
-        heads = {head for each in several if part.effect in each.effects for head in each.candidates(part)}
-        if heads:
-            found[part.name] = len(heads)
-    return found
+def _candidates(found: Found) -> dict[str, int]:
+    """By class, how many heads attend as its name says; classes without any are left out."""
+    counts = {part.name: len(found.candidates(part)) for part in PARTS if part.effect in found.effects}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _permuted(found: Found, streams: Streams) -> dict[str, Permuted]:

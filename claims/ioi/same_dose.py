@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fixtures.prompts.ioi import IoiPrompts
-from harness.effects import mask
+from harness.effects import dose_factors, mask
 from harness.interventions import (
     DIRECTIONS,
     Edit,
@@ -15,9 +16,7 @@ from harness.interventions import (
     Replace,
     Runs,
     head_change,
-    own_positions,
     same_dose_edits,
-    same_dose_factor,
 )
 from harness.subjects import parse_head
 
@@ -25,28 +24,45 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from harness.models.model import Model
+
 SAME_DOSE = "same dose, random direction"
 DRAWN = tuple(f"{SAME_DOSE} {number + 1}" for number in range(DIRECTIONS))
 """Directions that are drawn for each prompt: one alone has a spread of a logit."""
 
 
-def same_dose_total(
-    runs: Runs, batch: IoiPrompts, heads: Sequence[str], *, rng: np.random.Generator
-) -> list[Intervention]:
-    """Random vectors added to the layers' attention outputs, as long as what patching these heads changes in each."""
-    changes, own = _changes(runs, batch, heads), own_positions(batch)
-    factors = {layer: same_dose_factor(runs.clean.resid_at(layer), counted=own) for layer in changes}
-    return _drawn(same_dose_edits(changes, factors=factors, generator=rng))
+@dataclass(frozen=True, eq=False)
+class SameDose:
+    """The control for heads that are changed together.
 
+    Attributes:
+        heads: the heads.
+        rng: draws the directions.
+        factors: of the covariances that they are drawn with, by layer; after the last layer under the number of layers.
+    """
 
-def same_dose_direct(
-    runs: Runs, batch: IoiPrompts, heads: Sequence[str], *, rng: np.random.Generator
-) -> list[Intervention]:
-    """One random vector added to the last residual stream, as long as what patching these heads' edges changes."""
-    layers = list(_changes(runs, batch, heads).values())
-    factor, last = same_dose_factor(runs.clean.resid, counted=own_positions(batch)), runs.frame.n_layers - 1
-    together = {last: sum(layers[1:], layers[0])}
-    return _drawn(same_dose_edits(together, factors={last: factor}, generator=rng, site="resid_post"))
+    heads: tuple[str, ...]
+    rng: np.random.Generator
+    factors: Mapping[int, Tensor]
+
+    @classmethod
+    def of(
+        cls, model: Model, prompts: IoiPrompts, heads: Sequence[str], *, rng: np.random.Generator, direct: bool
+    ) -> SameDose:
+        """The control on these prompts; `direct` for effects on the last residual stream."""
+        layers = [model.n_layers] if direct else sorted({parse_head(head)[0] for head in heads})
+        return cls(tuple(heads), rng, dose_factors(model, prompts, layers=layers))
+
+    def total(self, runs: Runs, batch: IoiPrompts) -> list[Intervention]:
+        """Random vectors added to the layers' attention outputs, as long as what patching the heads changes in each."""
+        changes = _changes(runs, batch, self.heads)
+        return _drawn(same_dose_edits(changes, factors=self.factors, generator=self.rng))
+
+    def direct(self, runs: Runs, batch: IoiPrompts) -> list[Intervention]:
+        """One random vector added to the last residual stream, as long as what patching the heads' edges changes."""
+        layers, last = list(_changes(runs, batch, self.heads).values()), runs.frame.n_layers - 1
+        together, factors = {last: sum(layers[1:], layers[0])}, {last: self.factors[last + 1]}
+        return _drawn(same_dose_edits(together, factors=factors, generator=self.rng, site="resid_post"))
 
 
 def _changes(runs: Runs, batch: IoiPrompts, heads: Sequence[str]) -> dict[int, Tensor]:

@@ -16,14 +16,14 @@ from harness.claim import Cost, Metric, claim
     sesoi_reason=FIVE_PERCENT,
     alternative="greater",
     subject="backup-name-mover",
-    controls=(OTHERS, NO_REPEAT),
+    controls=(OTHERS, *NO_REPEAT),
     rival="without name movers the last residual stream is shorter, so that every later head counts for more",
     exposed_by="other heads: later heads that are no part of the circuit",
     units=UNITS,
     tier="reliability",  # the metric that selected them
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
-    version=2,
+    version=3,
 )
 def test_backup_name_movers_write_more_when_name_movers_are_gone(model, subject, evidence, rng):
     movers = subject.of_class("name-mover")
@@ -46,13 +46,13 @@ def test_backup_name_movers_write_more_when_name_movers_are_gone(model, subject,
     sesoi_reason=FIVE_PERCENT,
     alternative="greater",
     subject="name-mover",
-    controls=(OTHERS, NO_REPEAT),
+    controls=(OTHERS, *NO_REPEAT),
     rival="the direct effect of any heads is larger than their total effect",
     exposed_by="other heads",
     units=UNITS,
     models=MODELS,
     cost=Cost(draws=16, tokens=18),
-    version=2,
+    version=3,
 )
 def test_the_loss_of_name_movers_is_made_up_for(model, evidence, rng):
     def saved(prompts, sets):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from claims.ioi.comparing import NO_REPEAT
+from claims.ioi.comparing import NO_REPEAT, against_place
 from claims.ioi.knock_out import joined, joint, knock_outs, nothing_repeated, random_circuits
 from claims.ioi.measurements import describe, draw
 from harness.circuits import endpoints, necessity, sufficiency
@@ -56,7 +56,7 @@ PER_PROMPT = Margin(
     sesoi_reason=A_QUARTER,
     alternative="greater",
     subject="circuit",
-    controls=(RANDOM, NO_REPEAT),
+    controls=(RANDOM, *NO_REPEAT),
     margins=(*RATIOS, PER_PROMPT),
     rival="any circuit of this size gives as much, since MLPs and what is common to a template stay",
     exposed_by="random circuits: as many heads in the same layers",
@@ -87,7 +87,7 @@ def test_the_circuit_alone_gives_the_logit_difference_of_the_model(model, subjec
     circuits = random_circuits(model, subject.heads, draws=ENOUGH_SETS - 1, rng=rng.for_("controls"))
     compare(evidence, model, rng, circuits=circuits, measure=alone, scores=scores)
     abc = [endpoints(nothing_repeated(each, rng), subject.heads).of(["circuit"]) for each in (scores, bare)]
-    evidence.control(NO_REPEAT.name, joint(joined(*abc)))
+    against_place(evidence, joint(joined(*abc)), (*prompts.orders, *prompts.orders))
     for margin, stratum in zip(RATIOS, STRATA, strict=True):
         here = units_of(both, [name == stratum for name in strata])
         evidence.margin(margin.name, joint(here.of(["circuit"])), relative_to=here.of(["model"]))
@@ -107,7 +107,7 @@ def test_the_circuit_alone_gives_the_logit_difference_of_the_model(model, subjec
     sesoi_reason=A_QUARTER,
     alternative="greater",
     subject="circuit",
-    controls=(RANDOM, NO_REPEAT),
+    controls=(RANDOM, *NO_REPEAT),
     rival="heads of these layers do it together, whichever they are",
     exposed_by="random circuits: as many heads in the same layers, drawn from all heads",
     units=Units(
@@ -125,7 +125,8 @@ def test_the_circuit_is_sufficient(model, subject, evidence, rng):
     evidence.treated(treated)
     circuits = random_circuits(model, subject.heads, draws=draws_of(evidence), rng=rng.for_("controls"))
     found = compare(evidence, model, rng, circuits=circuits, measure=alone, scores=scores)
-    evidence.control(NO_REPEAT.name, joint(endpoints(nothing_repeated(scores, rng), subject.heads).of(["circuit"])))
+    abc = endpoints(nothing_repeated(scores, rng), subject.heads).of(["circuit"])
+    against_place(evidence, joint(abc), prompts.orders)
     show_test(
         evidence,
         sufficiency_test(found.model.values[0], found.circuit.values[0], random=found.random.values),
@@ -142,7 +143,7 @@ def test_the_circuit_is_sufficient(model, subject, evidence, rng):
     sesoi_reason=A_QUARTER,
     alternative="greater",
     subject="circuit",
-    controls=(RANDOM, NO_REPEAT),
+    controls=(RANDOM, *NO_REPEAT),
     rival="without so many heads of these layers the model predicts nothing",
     exposed_by="random circuits: as many heads in the same layers, drawn from all heads",
     units=Units(
@@ -160,7 +161,7 @@ def test_the_circuit_is_necessary(model, subject, evidence, rng):
     evidence.treated(lost(scores, subject.heads))
     circuits = random_circuits(model, subject.heads, draws=draws_of(evidence), rng=rng.for_("controls"))
     found = compare(evidence, model, rng, circuits=circuits, measure=missing, scores=scores)
-    evidence.control(NO_REPEAT.name, lost(nothing_repeated(scores, rng), subject.heads))
+    against_place(evidence, lost(nothing_repeated(scores, rng), subject.heads), prompts.orders)
     show_test(
         evidence,
         partial_necessity_test(found.model.values[0], found.circuit.values[0], without_random=found.random.values),
@@ -198,7 +199,7 @@ def compare(evidence, model, rng, *, circuits, measure, scores):
     heads = evidence.subject.heads
     found, population = measure(scores.of_one_each(), heads, circuits.sets)
     found_on = knock_outs(model, draw(model, rng, split="discovery", n=DISCOVERY), rng, at_least=5)
-    _, discovery = measure(found_on.of_one_each(every=2), heads, circuits.sets)
+    _, discovery = measure(found_on.of_one_each(), heads, circuits.sets)
     evidence.component_control(
         "random circuits", population, discovery=discovery, matched={"joint": population.components}
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from claims.ioi.comparing import NO_REPEAT
+from claims.ioi.comparing import NO_REPEAT, against_place
 from claims.ioi.finding import PARTS
 from claims.ioi.knock_out import counterparts, joint, knock_outs, nothing_repeated
 from claims.ioi.measurements import describe, draw
@@ -56,7 +56,7 @@ BY_CHANCE = tuple(_apart(f"F(C\\K) - F(M\\K), random K {number + 1}") for number
     sesoi_reason="a quarter of the logit difference on the discovery split (SmolLM2: 4.1 logits)",
     alternative="greater",
     subject="circuit",
-    controls=(Control("heads outside the circuit", "component"), NO_REPEAT),
+    controls=(Control("heads outside the circuit", "component"), *NO_REPEAT),
     margins=(*BY_CLASS, *BY_CHANCE),
     rival="neither reacts, since nothing of the circuit matters",
     exposed_by="heads outside the circuit: knocked out in the same numbers and layers, they cost less",
@@ -85,7 +85,7 @@ def test_the_circuit_reacts_to_a_loss_as_the_model_does(model, subject, evidence
     fill_outside(evidence, model, rng, scores=scores, parts=[parts[name] for name in judged])
     whole, *without = nothing_repeated(scores, rng).without([(), *(parts[name] for name in judged)])
     fell = UnitValues(whole - np.array(without), tuple(judged), prompts.units, prompts.templates)
-    evidence.control(NO_REPEAT.name, mean_of(fell))
+    against_place(evidence, mean_of(fell), prompts.orders)
     for margin, name in zip(BY_CLASS, CLASSES, strict=True):
         evidence.margin(margin.name, joint(found.difference.of([name]) if name in classes else nothing))
     for number, margin in enumerate(BY_CHANCE):
@@ -119,7 +119,7 @@ def test_the_circuit_reacts_to_a_loss_as_the_model_does(model, subject, evidence
     sesoi_reason="what completeness allows: a fifth of the logit difference on the discovery split (SmolLM2: 4.1)",
     alternative="greater",
     subject="circuit",
-    controls=(Control("random parts of this size", "component"), NO_REPEAT),
+    controls=(Control("random parts of this size", "component"), *NO_REPEAT),
     rival="any part of this size brings model and circuit as far apart",
     exposed_by="random parts of this size",
     units=FORTY,
@@ -154,7 +154,7 @@ def test_a_search_finds_a_part_without_which_model_and_circuit_come_apart(model,
         "random parts of this size", population, discovery=discovery, matched={"joint": population.components}
     )
     abc = completeness(nothing_repeated(scores, rng), subject.heads, sets={"joint": part})
-    evidence.control(NO_REPEAT.name, times(abc.difference, direction))
+    against_place(evidence, times(abc.difference, direction), prompts.orders)
     circuit_mean, model_mean, _ = _means(found)[0]
     evidence.note(f"Greedy K: {', '.join(part)}. F(C\\K) {circuit_mean:.2f}, F(M\\K) {model_mean:.2f} logits.")
     evidence.note(f"{len(others)} of {drawn.of:,} parts of this size are compared, which may share heads with it.")
@@ -170,9 +170,9 @@ def test_a_search_finds_a_part_without_which_model_and_circuit_come_apart(model,
     sesoi_reason="5 % of the logit difference on the discovery split (SmolLM2: 4.4 logits); the paper takes 1 %",
     alternative="greater",
     subject="circuit",
-    controls=(Control("heads added to the circuit", "component"), NO_REPEAT),
+    controls=(Control("heads added to the circuit", "component"), *NO_REPEAT),
     rival="any head that is added to the circuit changes it as much",
-    exposed_by="heads added to the circuit: from nearby layers, taken away again",
+    exposed_by="heads added to the circuit: from the layers of its heads, taken away again",
     units=FORTY,
     models=MODELS,
     cost=Cost(draws=98, tokens=19),
@@ -211,7 +211,7 @@ def test_every_head_of_the_circuit_adds_something(model, subject, evidence, rng)
         },
     )
     abc = minimality(nothing_repeated(scores, rng), heads, classes={}, knocked_out=rest)
-    evidence.control(NO_REPEAT.name, times(abc.difference.of(heads), -sign))
+    against_place(evidence, times(abc.difference.of(heads), -sign), prompts.orders)
     for head in heads:
         evidence.share(head, values=lost.of([head]))
     columns = ["head", "class", "K", "F(C\\K)", "F(C\\(K + head))", "direction on discovery"]
@@ -248,7 +248,7 @@ def fill_outside(evidence, model, rng, *, scores, parts):
     evidence.component_control(
         "heads outside the circuit",
         fall(scores.of_one_each()),
-        discovery=fall(found_on.of_one_each(every=2)),
+        discovery=fall(found_on.of_one_each()),
         matched={"joint": names},
     )
     evidence.note(left_out(subject))

@@ -47,7 +47,7 @@ OTHERS = Control("other heads", "component")
 SHUFFLED = Control("shuffled names", "label")
 SATURATES = "dozens of heads copy whatever they read, so that copying tells nothing about this class"
 ALL_ALIKE = "the head lowers the logits of all names, whichever of them it reads"
-ANY_NAME = "shuffled names: the name that was read would be lowered no more than another one"
+ANY_NAME = "the metric, which takes the other names' mean away: the name that was read must be lowered more than they"
 SIXTY = Units(
     default=60, quick=60, of="name",
     reason="SD over discovery names up to 1.3 logits: 60 names have over 80 % power at twice the SESOI",

@@ -100,14 +100,14 @@ def test_previous_token_heads_attend_to_the_name_before(model, evidence, rng):
     sesoi_reason=FIVE_PERCENT,
     alternative="greater",
     subject="duplicate-token",
-    controls=(OTHERS, NO_REPEAT),
+    controls=(OTHERS, *NO_REPEAT),
     rival="whatever is written at S2 before the S-inhibition heads reaches the logits through them",
     exposed_by="other heads: those of nearby layers, followed the same way",
     units=UNITS,
     tier="reliability",  # a part of the total effect that selected them
     models=MODELS,
     cost=Cost(draws=20, tokens=18),
-    version=2,
+    version=3,
 )
 def test_duplicate_token_heads_act_through_s_inhibition(model, subject, evidence, rng):
     follow(model, evidence, rng, into=subject.of_class("s-inhibition"), at="s2", kind="ABC")
@@ -122,14 +122,14 @@ def test_duplicate_token_heads_act_through_s_inhibition(model, subject, evidence
     sesoi_reason=FIVE_PERCENT,
     alternative="greater",
     subject="induction",
-    controls=(OTHERS, NO_REPEAT),
+    controls=(OTHERS, *NO_REPEAT),
     rival="whatever is written at S2 before the S-inhibition heads reaches the logits through them",
     exposed_by="other heads: those of nearby layers, followed the same way",
     units=UNITS,
     tier="reliability",  # a part of the total effect that selected them
     models=MODELS,
     cost=Cost(draws=20, tokens=18),
-    version=2,
+    version=3,
 )
 def test_induction_heads_act_through_s_inhibition(model, subject, evidence, rng):
     follow(model, evidence, rng, into=subject.of_class("s-inhibition"), at="s2", kind="ABC")
@@ -144,14 +144,14 @@ def test_induction_heads_act_through_s_inhibition(model, subject, evidence, rng)
     sesoi_reason=FIVE_PERCENT,
     alternative="greater",
     subject="previous-token",
-    controls=(OTHERS, NO_REPEAT),
+    controls=(OTHERS, *NO_REPEAT),
     rival="whatever is written at S1+1 before the induction heads reaches the logits through them",
     exposed_by="other heads: those of nearby layers, followed the same way",
     units=UNITS,
     tier="reliability",  # a part of the total effect that selected them
     models=MODELS,
     cost=Cost(draws=20, tokens=18),
-    version=2,
+    version=3,
 )
 def test_previous_token_heads_act_through_induction(model, subject, evidence, rng):
     follow(model, evidence, rng, into=subject.of_class("induction"), at="s1_next", kind="random names")

@@ -63,14 +63,14 @@ def test_s_inhibition_heads_attend_to_the_second_mention(model, evidence, rng):
     sesoi_reason=FIVE_PERCENT,
     alternative="greater",
     subject="s-inhibition",
-    controls=(OTHERS, NO_REPEAT),
+    controls=(OTHERS, *NO_REPEAT),
     rival="whatever stands before the writing heads changes their queries",
     exposed_by="other heads: those of nearby layers, followed the same way",
     units=UNITS,
     tier="reliability",  # the metric that selected them
     models=MODELS,
     cost=Cost(draws=20, tokens=18),
-    version=2,
+    version=3,
 )
 def test_s_inhibition_heads_act_through_the_queries_of_the_writers(model, subject, evidence, rng):
     receivers = queries(writers(subject))
@@ -93,13 +93,14 @@ def test_s_inhibition_heads_act_through_the_queries_of_the_writers(model, subjec
     sesoi_reason="a seventh of what name movers attend to IO more on the discovery split (SmolLM2: 0.2 to 0.4)",
     alternative="greater",
     subject="s-inhibition",
-    controls=(OTHERS, NO_REPEAT),
+    controls=(OTHERS, *NO_REPEAT),
     rival="any change of the queries takes attention away from where it was",
     exposed_by="other heads: those of nearby layers, followed the same way",
     units=UNITS,
+    tier="reliability",  # the way by which the effect that selected them acts, from the same counterparts
     models=MODELS,
     cost=Cost(draws=20, tokens=18),
-    version=2,
+    version=3,
 )
 def test_s_inhibition_heads_turn_the_name_movers_attention(model, subject, evidence, rng):
     movers = subject.of_class("name-mover")
@@ -122,13 +123,13 @@ def test_s_inhibition_heads_turn_the_name_movers_attention(model, subject, evide
     sesoi_reason=FIVE_PERCENT,
     alternative="greater",
     subject="s-inhibition",
-    controls=(OTHERS, NO_REPEAT),
+    controls=(OTHERS, *NO_REPEAT),
     rival="they say only which name is repeated",
     exposed_by="the counterpart itself: IO and S1 change places, and the repeated name stays what it is",
     units=UNITS,
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
-    version=2,
+    version=3,
 )
 def test_s_inhibition_heads_say_where_the_repeated_name_stood(model, evidence, rng):
     def places_changed(prompts, sets):
@@ -147,13 +148,13 @@ def test_s_inhibition_heads_say_where_the_repeated_name_stood(model, evidence, r
     sesoi_reason=FIVE_PERCENT,
     alternative="greater",
     subject="s-inhibition",
-    controls=(OTHERS, NO_REPEAT),
+    controls=(OTHERS, *NO_REPEAT),
     rival="they say only where the repeated name stood first",
     exposed_by="the counterpart itself: IO is repeated, and stands where S stood first",
     units=UNITS,
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
-    version=2,
+    version=3,
 )
 def test_s_inhibition_heads_say_which_name_is_repeated(model, evidence, rng):
     def names_changed(prompts, sets):

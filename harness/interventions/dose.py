@@ -3,6 +3,9 @@
 The same-dose control answers whether an effect is due to which direction was changed, or to how much was. Directions
 are drawn with the covariance of the residual stream at the prompts' own tokens: BOS's stream is a hundred times as long
 as theirs, and a covariance with BOS in it would make BOS's direction of all. Effects are averaged over `DIRECTIONS`.
+
+A direction and its opposite are as likely, so that to first order the control is 0: an effect is held against the
+damage that any change of its length does. Where the effect is a rise, damage is no rival; other components are.
 """
 
 from __future__ import annotations
