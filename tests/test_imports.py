@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-HEAVY = {"torch", "transformers", "transformer_lens", "scipy", "statsmodels", "pandas", "matplotlib"}
+HEAVY = {"torch", "transformers", "transformer_lens", "scipy", "statsmodels", "sklearn", "pandas", "matplotlib"}
 """Collecting tests must not import these."""
 
 # A new module gets its place here; what lies in a listed package shares the package's layer.
@@ -32,6 +32,14 @@ LAYERS = {
     "harness.sequences": "models",
     "harness.attention": "models",
     "harness.attribution": "models",
+    "harness.roles": "models",
+    "harness.logit_lens": "models",
+    "harness.direct_logits": "models",
+    "harness.neurons": "models",
+    "harness.probes": "statistics",
+    "harness.probe_intervals": "statistics",
+    "harness.fourier": "statistics",
+    "harness.clock_pizza": "statistics",
     "harness.edge_attribution": "models",
     "harness.ranking": "models",
     "harness.loss": "models",
@@ -48,6 +56,7 @@ LAYERS = {
     "harness.report": "records",
     "harness.reporting": "records",
     "harness.population": "claim",
+    "harness.importance": "claim",
     "harness.circuits": "claim",
     "harness.effects": "models",
     "harness.contrasts": "claim",

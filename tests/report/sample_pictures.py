@@ -22,6 +22,18 @@ def pictures() -> list[dict[str, Any]]:
             "marked": ["17.4", "18.6"],
         },
         {
+            "kind": "matrix",
+            "name": "carry patching",
+            "caption": "Share of twins whose digit moves by one",
+            "values": [[1.0, 0.02, 0.0, None], [0.03, 0.97, 0.5, 0.01], [0.2, 0.4, 0.6, 0.8]],
+            "rows": ["thousands", "hundreds", "tens"],
+            "columns": ["0.0", "0.1", "1.0", "1.1"],
+            "unit": "share of twins",
+            "marked": [["thousands", "0.0"], ["hundreds", "0.1"]],
+            "xlabel": "head",
+            "ylabel": "answer place",
+        },
+        {
             "kind": "pattern",
             "name": "attention of 18.6",
             "caption": "One sequence",

@@ -38,8 +38,14 @@ SIZED: Figures = {
     "forest": lambda n: figures.draw_forest(rows(n), xlabel="effect (nats)"),
     "bars": lambda n: figures.bars([f"head {i}.{i}" for i in range(n)], np.ones(n), unit="nats"),
     "head_map": lambda n: figures.head_map(np.eye(n), unit="nats"),
+    "matrix": lambda n: figures.matrix(
+        np.eye(n), rows=[f"row {i}" for i in range(n)], columns=[f"column {i}" for i in range(n)], unit="nats"
+    ),
     "pattern": lambda n: figures.pattern(np.eye(n), tokens=[f" token{i}" for i in range(n)], head="1.0"),
 }
+
+
+MATRIX = {"kind": "matrix", "name": "x", "unit": "u", "rows": ["a", "b"], "columns": ["c", "d"], "values": np.eye(2)}
 
 
 @pytest.mark.parametrize("count", [1, 5, 40])
@@ -159,6 +165,11 @@ def test_labels_are_thinned_in_round_steps(count: int, step: int) -> None:
         ({"kind": "head_map", "name": "x", "unit": "nats", "values": [[1.0], [1.0, 2.0]]}, "not a rectangular array"),
         ({"kind": "head_map", "name": "x", "unit": "nats", "values": [[None]]}, "expected finite numbers"),
         ({"kind": "head_map", "name": "x", "unit": "nats", "values": [[1.0]], "marked": ["7.1"]}, "marked head '7.1'"),
+        ({**MATRIX, "rows": ["a"]}, "1 row names for 2 rows"),
+        ({**MATRIX, "columns": ["a", "a"]}, "column 'a' stands twice"),
+        ({**MATRIX, "marked": [["a", "a"]]}, "marked cell"),
+        ({**MATRIX, "marked": ["a"]}, "marked cell"),
+        ({**MATRIX, "values": [0.1, 0.2]}, "2 axes"),
         ({"kind": "pattern", "name": "x", "matrix": [[1.0]], "tokens": ["a", "b"], "head": "1.0"}, "for 2 tokens"),
         ({"kind": "curve", "name": "x", "x": [1], "y": [1, 2], "xlabel": "", "ylabel": ""}, "lengths differ"),
         ({"kind": "distribution", "name": "x", "treated": [], "control": [[1.0]], "unit": "nats"}, "not empty"),
@@ -257,3 +268,26 @@ def test_a_map_of_both_signs_has_zero_in_the_middle(values, limits):
     figure = figures.head_map(values, unit="logits")
     (image,) = figure.axes[0].get_images()
     assert image.get_clim() == pytest.approx(limits)
+
+
+def test_the_cells_of_a_small_matrix_have_their_numbers_and_those_of_a_large_one_do_not():
+    axes = figures.draw({**MATRIX, "values": [[0.5, -0.001], [None, 1.0]]}).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["0.50", "0.00", "1.00"]  # what was not measured has none
+    many = [str(place) for place in range(11)]
+    assert not figures.matrix(np.ones((11, 11)), rows=many, columns=many, unit="u").axes[0].texts  # 121 cells
+
+
+def test_numbers_stand_out_from_their_cells():
+    from matplotlib.colors import to_rgb
+
+    axes = figures.draw({**MATRIX, "values": [[0.0, 0.4], [0.6, 1.0]]}).axes[0]
+    (image,) = axes.get_images()
+    for text in axes.texts:
+        column, row = text.get_position()
+        cell = np.mean(image.to_rgba(image.get_array()[int(row), int(column)])[:3])
+        assert abs(np.mean(to_rgb(text.get_color())) - cell) > 0.35
+
+
+def test_marked_cells_of_a_matrix_are_framed_by_their_names():
+    axes = figures.draw({**MATRIX, "marked": [["b", "c"]]}).axes[0]
+    assert {patch.get_xy() for patch in axes.patches} == {(-0.5, 0.5)}

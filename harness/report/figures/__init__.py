@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from harness.report.figures.curves import bars, curve, distribution
 from harness.report.figures.forest import BEYOND, ForestRow, beyond_row, draw_forest, forest
-from harness.report.figures.maps import head_map, pattern
+from harness.report.figures.maps import head_map, matrix, pattern
 from harness.report.figures.pictures import KINDS, draw
 from harness.report.figures.style import save
 
@@ -24,6 +24,7 @@ __all__ = [
     "draw_forest",
     "forest",
     "head_map",
+    "matrix",
     "pattern",
     "save",
 ]

@@ -1,4 +1,4 @@
-"""Matrices as pictures: a value per head of a model, and the attention pattern of one head."""
+"""Matrices as pictures: a value per head of a model, the attention pattern of one head, and any table of numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from harness.errors import StoreError
 from harness.report.figures.style import (
     COLOURS,
+    INK,
     SIGNED_COLOURS,
     WIDTH_INCHES,
     finite_array,
@@ -23,9 +24,17 @@ from harness.report.figures.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 SIGNED_FROM = 0.1
 """A map has two signs where the smaller extreme is at least this share of the larger one."""
+NUMBERED_CELLS = 120
+"""Most cells whose values are written into them."""
+_LEAST_FONT, _MOST_FONT = 5.0, 8.0
+_CHARACTER = 0.62
+"""Width of a digit as a share of the font size."""
+_CELLS_INCHES, _LABEL_INCHES = 5.0, 0.075
+"""Width of a matrix's cells (the rest are names and the colour bar), and of a character of its labels."""
 
 
 @styled
@@ -84,9 +93,54 @@ def pattern(matrix: object, *, tokens: Sequence[str], head: str, title: str = ""
     return figure
 
 
+@styled
+def matrix(
+    values: object,
+    *,
+    rows: Sequence[object],
+    columns: Sequence[object],
+    unit: str,
+    marked: Sequence[Sequence[object]] = (),
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str = "",
+) -> Figure:
+    """A cell per row and column, with its number where there are few; marked cells are framed.
+
+    Args:
+        values: [row column]; None where nothing was measured.
+        rows: names of the rows, from the top.
+        columns: names of the columns.
+        unit: what the colour and the numbers mean.
+        marked: cells as (row name, column name).
+        xlabel: what the columns are.
+        ylabel: what the rows are.
+        title: stands above.
+
+    Raises:
+        StoreError: not a matrix with one name per row and column, a name that stands twice, or a marked cell that it
+            does not have.
+    """
+    cells = finite_array(values, axes=2, what="matrix")
+    count, across = cells.shape
+    down, right = _axis_names("row", rows, count=count), _axis_names("column", columns, count=across)
+    places = [_named_cell(cell, rows=down, columns=right) for cell in marked]
+    figure, axes = new_figure(height=min(7.5, max(2.2, 1.3 + 0.3 * count)))
+    image = _draw_matrix(axes, cells, unit=unit)
+    _name_cells(axes, down, right)
+    axes.set_xlabel(label(xlabel, length=70))
+    axes.set_ylabel(label(ylabel, length=42))
+    axes.set_title(label(title, length=84))
+    if cells.size <= NUMBERED_CELLS:
+        _write_numbers(axes, image, cells)
+    for row, column in places:
+        _frame(axes, layer=row, head=column)
+    return figure
+
+
 def _draw_matrix(
     axes: Axes, matrix: np.ndarray[tuple[int, ...], np.dtype[np.float64]], *, unit: str, low: float | None = None
-) -> None:
+) -> AxesImage:
     shown = np.ma.masked_invalid(matrix)
     axes.set_facecolor("white")
     axes.patch.set_hatch("////" if np.ma.is_masked(shown) else "")
@@ -104,6 +158,52 @@ def _draw_matrix(
     assert figure is not None, "axes without a figure"
     bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
     bar.set_label(label(unit, length=48))
+    return image
+
+
+def _write_numbers(axes: Axes, image: AxesImage, cells: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
+    """Each cell's value, light on dark and dark on light; nothing where they would be too small to read."""
+    most = float(np.nanmax(np.abs(cells)))
+    decimals = int(np.clip(np.floor(2.5 - np.log10(most)), 0, 4)) if most else 0  # 0.97, 2.31, 15.2, 970
+    written = {
+        place: f"{round(float(value), decimals) + 0.0:.{decimals}f}"  # + 0.0: no minus before a zero
+        for place, value in np.ndenumerate(cells)
+        if np.isfinite(value)
+    }
+    width_points = _CELLS_INCHES * 72 / cells.shape[1]
+    fontsize = min(_MOST_FONT, width_points / (_CHARACTER * (1 + max(map(len, written.values())))))
+    if fontsize < _LEAST_FONT:
+        return
+    for (row, column), number in written.items():
+        red, green, blue, _ = image.to_rgba(cells[row, column])
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        axes.text(column, row, number, ha="center", va="center", fontsize=fontsize, color="white" if dark else INK)
+
+
+def _name_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+    """Names of rows and columns, as many as fit; those of columns turned where they would touch."""
+    shown = thinned(len(rows), at_most=28)
+    axes.set_yticks(shown, [label(rows[place], length=24) for place in shown])
+    shown = thinned(len(columns), at_most=32)
+    names = [label(columns[place], length=18) for place in shown]
+    turned = max(map(len, names)) * _LABEL_INCHES > _CELLS_INCHES / len(names)
+    axes.set_xticks(shown, names, rotation=90 if turned else 0)
+
+
+def _axis_names(what: str, given: Sequence[object], *, count: int) -> list[str]:
+    names = [str(name) for name in given]
+    if len(names) != count:
+        raise StoreError(f"matrix: {len(names)} {what} names for {count} {what}s")
+    if len(set(names)) != count:
+        raise StoreError(f"matrix: {what} {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return names
+
+
+def _named_cell(cell: Sequence[object], *, rows: Sequence[str], columns: Sequence[str]) -> tuple[int, int]:
+    row, column = (str(name) for name in cell) if not isinstance(cell, str) and len(cell) == 2 else (str(cell), "")
+    if row not in rows or column not in columns:
+        raise StoreError(f"matrix: marked cell {cell!r} is not (row name, column name) of this matrix")
+    return rows.index(row), columns.index(column)
 
 
 def _cell(name: str, *, layers: int, heads: int) -> tuple[int, int]:

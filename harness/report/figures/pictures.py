@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import StoreError, did_you_mean
 from harness.report.figures.curves import bars, curve, distribution
-from harness.report.figures.maps import head_map, pattern
+from harness.report.figures.maps import head_map, matrix, pattern
 from harness.report.reading import Entry
 
 if TYPE_CHECKING:
@@ -33,6 +33,19 @@ def draw(picture: Entry) -> Figure:
 
 def _head_map(picture: Entry, title: str) -> Figure:
     return head_map(picture["values"], unit=picture["unit"], marked=picture.get("marked", ()), title=title)
+
+
+def _matrix(picture: Entry, title: str) -> Figure:
+    return matrix(
+        picture["values"],
+        rows=picture["rows"],
+        columns=picture["columns"],
+        unit=picture["unit"],
+        marked=picture.get("marked", ()),
+        xlabel=picture.get("xlabel", ""),
+        ylabel=picture.get("ylabel", ""),
+        title=title,
+    )
 
 
 def _pattern(picture: Entry, title: str) -> Figure:
@@ -77,6 +90,7 @@ def _bars(picture: Entry, title: str) -> Figure:
 
 KINDS: dict[str, Callable[[Entry, str], Figure]] = {
     "head_map": _head_map,
+    "matrix": _matrix,
     "pattern": _pattern,
     "curve": _curve,
     "distribution": _distribution,

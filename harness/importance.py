@@ -1,0 +1,196 @@
+"""How much depends on heads, layers or neurons: their ablation beside that of as many others drawn at random.
+
+A group is replaced at once by what it is on another prompt of the batch (`resample`), or on average (`mean`). Groups
+that it is compared with have equally many members in the same layers, none of them its own; where there are not
+enough of them for 20 different groups, they come from any layer. A group chosen for its importance on the same prompts
+outranks others by that alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from harness.effects import Prompts, effects_over
+from harness.errors import InterventionError
+from harness.interventions import Engine, Intervention, Runs, Target, ablate, mean, resample
+from harness.interventions.sites import part_kind
+from harness.stats.ranks import ENOUGH_SETS, Rank, population_rank
+from harness.values import UnitValues
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
+    from torch import Tensor
+
+    from harness.metrics import Metric
+    from harness.models.model import Model
+
+By = Literal["resample", "mean"]
+DRAWS = 39
+"""Random groups for each: at 20 and more a rank has a p."""
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Importance:
+    """What ablating a group costs, and what as many others cost.
+
+    Attributes:
+        members: targets of the group.
+        fall: by how much the metric falls, one row named as the group: [1, prompt].
+        others: the same for random groups of as many, [draw, prompt], rows by their members; None where there are none.
+        rank: of the group's mean among the others' (1 is the largest fall); None without others.
+    """
+
+    members: tuple[str, ...]
+    fall: UnitValues
+    others: UnitValues | None
+    rank: Rank | None
+
+    def excess(self) -> UnitValues:
+        """The group's fall above the mean of the others, prompt by prompt.
+
+        Raises:
+            InterventionError: there are no others.
+        """
+        if self.others is None:
+            raise InterventionError(f"{', '.join(self.members)} has no others of its kind to be compared with.")
+        return self.fall.minus(self.others.averaged({"others": self.others.components}))
+
+
+def importance(
+    model: Model,
+    prompts: Prompts,
+    *,
+    groups: Mapping[str, Sequence[str]],
+    metric: Callable[..., Metric],
+    rng: np.random.Generator,
+    by: By = "resample",
+    draws: int = DRAWS,
+    positions: Callable[[Prompts], Bool[Tensor, "batch pos"]] | None = None,
+) -> dict[str, Importance]:
+    """What each group's ablation costs, beside random groups of as many components of its kind.
+
+    Args:
+        model: the model; only what the fast engine covers.
+        prompts: the prompts, one unit each; those of a batch are equally long.
+        groups: targets of one kind that are ablated together, by name: `{"carry": ["0.0", "1.1"]}`.
+        metric: (prompts of the batch) -> what falls.
+        rng: draws the random groups.
+        by: what they are replaced by: another prompt of the batch, or the batch's mean.
+        draws: random groups for each.
+        positions: (prompts of the batch) -> mask of where; everywhere by default.
+
+    Raises:
+        InterventionError: no groups, a group of several kinds or of a component that the model lacks, a batch of one.
+    """
+    if by not in get_args(By) or draws < 1 or not groups:
+        raise InterventionError(
+            f"give groups, by='resample' or 'mean', and draws of 1 or more; got {by!r} and {draws}."
+        )
+    populations = {name: _population(Engine.of(model), name, members) for name, members in groups.items()}
+    drawn = {name: matched_random(members, populations[name], draws=draws, rng=rng) for name, members in groups.items()}
+    sets = {_own(name): tuple(members) for name, members in groups.items()}
+    sets |= {"+".join(members): members for others in drawn.values() for members in others}
+    keep = {Target.parse(member).site for members in groups.values() for member in members}
+    found = effects_over(model, prompts, make=_ablations(sets, by=by, positions=positions), metric=metric, keep=keep)
+    return {
+        name: _importance(members, found.fall([_own(name)]), drawn[name], found.fall)
+        for name, members in groups.items()
+    }
+
+
+def matched_random(
+    members: Sequence[str], population: Collection[str], *, draws: int, rng: np.random.Generator
+) -> tuple[tuple[str, ...], ...]:
+    """Up to `draws` different groups of as many others, none a member: in the same layers, else in any.
+
+    Any layer is taken where the same layers have fewer than 20 such groups. There may be fewer than `draws`, and none
+    where the others are fewer than the members.
+    """
+    own = set(members)
+    others = [name for name in population if name not in own]
+    if len(others) < len(members):
+        return ()
+    needed = Counter(map(_layer, members))
+    pools = [([name for name in others if _layer(name) == layer], count) for layer, count in needed.items()]
+    if math.prod(math.comb(len(pool), count) for pool, count in pools) < ENOUGH_SETS:
+        pools = [(others, len(members))]
+    found: dict[tuple[str, ...], None] = {}
+    for _ in range(_ATTEMPTS * draws):
+        chosen = {str(name) for pool, count in pools for name in rng.choice(pool, size=count, replace=False)}
+        found[tuple(name for name in others if name in chosen)] = None
+        if len(found) == draws:
+            break
+    return tuple(found)
+
+
+def bars_of(found: Mapping[str, Importance], *, unit: str) -> dict[str, Any]:
+    """Data of bars of every group beside the mean of its others, for `evidence.picture("bars", ...)`."""
+    labels, values = [], []
+    for name, each in found.items():
+        labels.append(name)
+        values.append(float(each.fall.mean()[0]))
+        if each.others is not None:
+            labels.append(f"{len(each.others.components)} others for {name}")
+            values.append(float(each.others.values.mean()))
+    return {"labels": labels, "values": values, "unit": unit}
+
+
+def _ablations(
+    sets: Mapping[str, Sequence[str]], *, by: By, positions: Callable[[Prompts], Bool[Tensor, "batch pos"]] | None
+) -> Callable[[Runs, Prompts], list[Intervention]]:
+    """What makes the ablation of every set on a batch."""
+
+    def make(runs: Runs, batch: Prompts) -> list[Intervention]:
+        import torch
+
+        if len(batch) < 2:
+            raise InterventionError("a batch of one prompt has no other to be replaced by: give one prompt more.")
+        donors = torch.arange(len(batch), device=runs.clean.tokens.device).roll(1)
+        new = resample(runs.clean, donors=donors) if by == "resample" else mean(runs.clean, batch=len(batch))
+        at = None if positions is None else positions(batch)
+        return [ablate(runs, members, by=new, positions=at, name=name) for name, members in sets.items()]
+
+    return make
+
+
+def _importance(
+    members: Sequence[str],
+    fall: UnitValues,
+    drawn: Sequence[tuple[str, ...]],
+    fall_of: Callable[[Sequence[str]], UnitValues],
+) -> Importance:
+    own = UnitValues(fall.values, (fall.components[0].removesuffix(_OWN),), fall.units, fall.clusters)
+    if not drawn:
+        return Importance(tuple(members), own, None, None)
+    others = fall_of(["+".join(each) for each in drawn])
+    return Importance(tuple(members), own, others, population_rank(float(own.mean()[0]), others.mean()))
+
+
+_OWN = " (own)"
+
+
+def _own(name: str) -> str:
+    """A group's row, told apart from a random group that is called by its members."""
+    return f"{name}{_OWN}"
+
+
+def _layer(name: str) -> int:
+    return Target.parse(name).layer
+
+
+def _population(engine: Engine, group: str, members: Sequence[str]) -> tuple[str, ...]:
+    """Every component of the group's kind in the model."""
+    targets = [Target.parse(member) for member in members]
+    if not targets or len({target.site for target in targets}) > 1 or len(set(targets)) < len(targets):
+        raise InterventionError(f"group {group!r} is empty, repeats a component or mixes kinds: {', '.join(members)}.")
+    site, kind = targets[0].site, part_kind(targets[0].site)
+    counts = {"head": engine.n_heads, "kv_head": engine.n_kv_heads, "neuron": engine.d_mlp}
+    parts: Sequence[int | None] = [None] if kind is None else range(counts[kind])
+    return tuple(str(Target(layer, site, part)) for layer in range(engine.n_layers) for part in parts)
