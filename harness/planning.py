@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.bound_claim import applies
 from harness.declaration import Claim, Profile
 from harness.errors import DeclarationError
 from harness.mechanism import Mechanism
@@ -26,14 +27,21 @@ _DEQUANTISED = 5.5
 """How much larger the packaged 4-bit weights are in memory than on disk."""
 
 
-def default_models(mechanism: Mechanism, *, profile: Profile, weights: Sequence[str]) -> list[str]:
+def default_models(
+    mechanism: Mechanism, *, profile: Profile, weights: Sequence[str], claim: Claim | None = None
+) -> list[str]:
     """The models of a mechanism: the registered ones, or all known ones that are here where none is registered.
 
-    `quick` keeps shipped models at training seed 0 and those whose weights the user named.
+    For a claim without a subject, which needs no registration, also the shipped models that it names (every seed of
+    `modular-addition-113@*`). `quick` keeps shipped models at training seed 0 and those whose weights the user named.
     """
     ids = list(mechanism.subjects.models)
     if not ids:
         ids = [spec.id for spec in known_models() if availability(spec).here and not _is_reference(spec)]
+    elif claim is not None and claim.subject is None:
+        families = {pattern.partition("@")[0] for pattern in claim.models}
+        shipped = [spec.id for spec in known_models() if spec.kind == "shipped" and spec.family in families]
+        ids += [model_id for model_id in shipped if model_id not in ids and applies(claim, model_id)]
     if profile == "quick":
         ids = [model_id for model_id in ids if _quick(find(model_id)) or model_id in weights]
     return ids

@@ -57,7 +57,8 @@ def chosen_models(config: pytest.Config, claim: Claim, mechanism: Mechanism) -> 
         return []
     asked: Sequence[str] | None = config.getoption("--model")
     if asked is None:
-        asked = default_models(mechanism, profile=config.getoption("--profile"), weights=list(_weights(config)))
+        named = list(_weights(config))
+        asked = default_models(mechanism, profile=config.getoption("--profile"), weights=named, claim=claim)
     return [model_id for model_id in dict.fromkeys(asked) if applies(claim, model_id)]
 
 

@@ -14,7 +14,7 @@ from claims.arithmetic.matched_sums import carry_pairs, cascade_twins, changed_e
 from claims.arithmetic.measurements import heads_at, other_sets, over_places, shares
 from claims.arithmetic.patching import TokenLogOdds, answer, answers_patched, leads, passed, probs_patched
 from fixtures.prompts import sums as sums_module
-from fixtures.prompts.sums import Sums, carry_twins, in_split, uniform_sums
+from fixtures.prompts.sums import Sums, carry_twins, in_split, parse_all, uniform_sums
 from harness.bound_claim import BoundClaim, Options, applies
 from harness.claim import declared
 from harness.errors import InterventionError, StatisticsError
@@ -94,6 +94,13 @@ def test_a_change_elsewhere_leaves_the_place_alone():
     assert (sums.carries != changed.carries).any(axis=1).all()
     assert np.array_equal(sums.pair_sums[:, 1:3], changed.pair_sums[:, 1:3])
     assert (sums.answers[:, 2] == changed.answers[:, 2]).mean() > 0.95
+
+
+def test_where_all_other_pairs_sum_to_nine_one_of_them_makes_or_loses_its_carry():
+    sums = parse_all(["98555+73444", "98559+73449"])  # pair sums 16, 11, 9, 9, 9 and 16, 11, 9, 9, 18
+    changed = changed_elsewhere(sums, place=1, rng=RNG(0))
+    assert (sums.carries != changed.carries).any(axis=1).all()
+    assert np.array_equal(sums.pair_sums[:, :2], changed.pair_sums[:, :2])
 
 
 def test_units_are_dealt_to_places_and_named_by_them():

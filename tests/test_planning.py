@@ -62,6 +62,18 @@ def test_registered_models_are_the_default_whether_or_not_they_are_here(missing)
     assert default_models(registered, profile="quick", weights=["gpt2-small"]) == ["gpt2-small", "induction-2l@0"]
 
 
+def test_a_claim_without_a_subject_is_also_measured_on_the_shipped_models_that_it_names(missing):
+    registered = mechanism({"addition-5d-2l@0": REGISTERED})
+    modular = replace(CLAIM, subject=None, models=("modular-addition-113@*", "path:*"))
+    found = default_models(registered, profile="default", weights=[], claim=modular)
+    assert found == ["addition-5d-2l@0", *(f"modular-addition-113@{seed}" for seed in range(5))]
+    assert default_models(registered, profile="quick", weights=[], claim=modular)[1:] == ["modular-addition-113@0"]
+    anything = replace(modular, models=("*",))
+    assert default_models(registered, profile="default", weights=[], claim=anything) == ["addition-5d-2l@0"]
+    with_subject = replace(modular, subject="carry")
+    assert default_models(registered, profile="default", weights=[], claim=with_subject) == ["addition-5d-2l@0"]
+
+
 def test_a_mechanism_without_registrations_is_measured_on_every_model_that_is_here(here):
     found = default_models(mechanism(), profile="default", weights=[])
     assert "gpt2-small" in found

@@ -128,18 +128,20 @@ def cascade_twins(n: int, *, place: int, length: int, split: Split, rng: np.rand
 def changed_elsewhere(sums: Sums, *, place: int, rng: np.random.Generator) -> Sums:
     """Each sum with another carry than it has into some other place, and with none that matters for this place changed.
 
-    One pair is changed by ten, neither the place's own nor the one right of it. Where that can be, its carry goes no
-    further. What comes out may lie in any split: only its activations are used, against a sum that does not.
+    One pair is changed by ten, neither the place's own nor the one right of it; where all of these sum to nine, one of
+    them is changed by one. Where that can be, its carry goes no further. What comes out may lie in any split: only its
+    activations are used, against a sum that does not.
     """
     a, b = sums.a.copy(), sums.b.copy()
     choices = [pair for pair in range(DIGITS) if pair not in (place, place - 1)]
     for row, total in enumerate(sums.pair_sums):
         left = np.concatenate([[0], total[:-1]])
         open_pairs = [pair for pair in choices if total[pair] != 9]
-        if not open_pairs:
-            raise StatisticsError(f"all pairs of {sums.texts()[row]} that could change sum to nine")
-        pair = int(rng.choice([pair for pair in open_pairs if left[pair] != 9] or open_pairs))
-        target = int(total[pair]) + (10 if total[pair] < 9 else -10)
+        pair = int(rng.choice([pair for pair in open_pairs if left[pair] != 9] or open_pairs or choices))
+        if total[pair] == 9:
+            target = 8 if sums.carries[row, pair + 1] else 10
+        else:
+            target = int(total[pair]) + (10 if total[pair] < 9 else -10)
         a[row, pair] = rng.integers(max(target - 9, 0), min(target, 9) + 1)
         b[row, pair] = target - a[row, pair]
     return Sums(a, b)
