@@ -226,7 +226,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         pyfuncitem.obj = _nothing_to_ask
     result = problem = None
     try:
-        with measuring(ready.bound), asking(ready):
+        with measuring(ready.bound), asking(ready.evidence):
             result = yield
         record = ready.record()
     except MechclaimsError as error:

@@ -161,22 +161,22 @@ def measure(bound: BoundClaim, *, loaded: Loaded, **replaced: Any) -> Record:
     prepared = prepare(bound, loaded=loaded, **replaced)
     with measuring(bound):
         if not prepared.evidence.decided:
-            with asking(prepared):
+            with asking(prepared.evidence):
                 bound.test(**prepared.arguments())
         return prepared.record()
 
 
 @contextmanager
-def asking(prepared: Prepared) -> Iterator[None]:
+def asking(evidence: Evidence) -> Iterator[None]:
     """A body that lacks a class of heads, the fast engine, or a tokenizer that suits it ends its claim as `invalid`."""
     try:
         yield
     except (SubjectNotFound, NotCovered) as error:
-        prepared.evidence.invalid(str(error))
+        evidence.invalid(str(error))
     except ModelError as error:
         if not _does_not_suit(error):
             raise
-        prepared.evidence.invalid(str(error))
+        evidence.invalid(str(error))
 
 
 @contextmanager
