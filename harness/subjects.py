@@ -114,10 +114,9 @@ class SubjectsFile:
         )
 
     def expectation(self, claim_id: str, *, model_id: str) -> Expectation | None:
-        """The registered verdict; `supported` for a registered model, None for a model that nobody registered."""
-        if model_id not in self.models:
-            return None
-        return self.expectations.get(claim_id, {}).get(model_id, Expectation())
+        """The verdict on record: the one in the file, else `supported` for a registered model, else None."""
+        named = self.expectations.get(claim_id, {}).get(model_id)
+        return named if named is not None or model_id not in self.models else Expectation()
 
 
 def read_subjects(path: Path) -> SubjectsFile:

@@ -175,3 +175,11 @@ def test_selection_frequencies_that_do_not_fit_the_heads_are_refused(tmp_path, l
     text = GOOD.replace('heads = ["1.1", "1.4"]', f'heads = ["1.1", "1.4"]\n{lines}')
     with pytest.raises(DeclarationError, match=said):
         read(tmp_path, text)
+
+
+def test_a_verdict_on_record_counts_also_for_a_model_without_classes(tmp_path):
+    text = GOOD + '"tiny@1" = { verdict = "inconclusive", reason = "it has no heads to name" }\n'
+    file = read(tmp_path, text)
+    assert file.expectation("induction.ablation", model_id="tiny@1").verdict == "inconclusive"
+    assert file.expectation("induction.other", model_id="tiny@1") is None
+    assert file.expectation("induction.other", model_id="tiny@0").verdict == "supported"
