@@ -26,12 +26,12 @@ class CatalogEntry:
     mechanism: Mechanism
 
     def registered(self) -> dict[str, Expectation]:
-        """The verdict registered for each model that the claim makes sense on; empty where no model is registered."""
+        """The verdict on record for each model that the claim makes sense on; empty where there is none."""
         from harness.session import applies
 
-        found = {}
-        for model_id in self.mechanism.subjects.models:
-            expected = self.mechanism.subjects.expectation(self.claim.id, model_id=model_id)
+        found, file = {}, self.mechanism.subjects
+        for model_id in dict.fromkeys((*file.models, *file.expectations.get(self.claim.id, {}))):
+            expected = file.expectation(self.claim.id, model_id=model_id)
             if expected is not None and applies(self.claim, model_id):
                 found[model_id] = expected
         return found

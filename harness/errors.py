@@ -30,6 +30,10 @@ class ModelNotHere(ModelError):  # noqa: N818 - states the fact: claims are `not
         self.remedy = remedy
 
 
+class NotSuited(ModelError):  # noqa: N818 - states the fact: the claim is `invalid` on this model
+    """A sound model cannot be asked: its tokenizer or its shape does not suit the prompts."""
+
+
 class InterventionError(MechclaimsError):
     """An intervention names a hook, component or position that the model does not have."""
 

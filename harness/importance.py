@@ -2,25 +2,24 @@
 
 A group is replaced at once by what it is on another prompt of the batch (`resample`), or on average (`mean`). Groups
 that it is compared with have equally many members in the same layers, none of them its own; where there are not
-enough of them for 20 different groups, they come from any layer. A group chosen for its importance on the same prompts
+enough of them for 20 different groups, layers nearby count too. A group chosen for its importance on the same prompts
 outranks others by that alone.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from harness.effects import Prompts, effects_over
-from harness.errors import InterventionError
+from harness.errors import InterventionError, StatisticsError
 from harness.interventions import Engine, Intervention, Runs, Target, ablate, mean, resample
 from harness.interventions.sites import part_kind
-from harness.stats.ranks import ENOUGH_SETS, Rank, population_rank
+from harness.population import matched_sets
+from harness.stats.ranks import Rank, population_rank
 from harness.values import UnitValues
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 By = Literal["resample", "mean"]
 DRAWS = 39
 """Random groups for each: at 20 and more a rank has a p."""
-_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,28 +104,16 @@ def importance(
 
 
 def matched_random(
-    members: Sequence[str], population: Collection[str], *, draws: int, rng: np.random.Generator
+    members: Sequence[str], population: Sequence[str], *, draws: int, rng: np.random.Generator
 ) -> tuple[tuple[str, ...], ...]:
-    """Up to `draws` different groups of as many others, none a member: in the same layers, else in any.
+    """Up to `draws` different groups of as many others, none a member, from nearby layers (`matched_sets`).
 
-    Any layer is taken where the same layers have fewer than 20 such groups. There may be fewer than `draws`, and none
-    where the others are fewer than the members.
+    There may be fewer than `draws`, and none where the others are too few.
     """
-    own = set(members)
-    others = [name for name in population if name not in own]
-    if len(others) < len(members):
+    try:
+        return tuple(matched_sets(members, among=population, exclude=(), rng=rng, draws=draws).values())
+    except StatisticsError:
         return ()
-    needed = Counter(map(_layer, members))
-    pools = [([name for name in others if _layer(name) == layer], count) for layer, count in needed.items()]
-    if math.prod(math.comb(len(pool), count) for pool, count in pools) < ENOUGH_SETS:
-        pools = [(others, len(members))]
-    found: dict[tuple[str, ...], None] = {}
-    for _ in range(_ATTEMPTS * draws):
-        chosen = {str(name) for pool, count in pools for name in rng.choice(pool, size=count, replace=False)}
-        found[tuple(name for name in others if name in chosen)] = None
-        if len(found) == draws:
-            break
-    return tuple(found)
 
 
 def bars_of(found: Mapping[str, Importance], *, unit: str) -> dict[str, Any]:
@@ -179,10 +165,6 @@ _OWN = " (own)"
 def _own(name: str) -> str:
     """A group's row, told apart from a random group that is called by its members."""
     return f"{name}{_OWN}"
-
-
-def _layer(name: str) -> int:
-    return Target.parse(name).layer
 
 
 def _population(engine: Engine, group: str, members: Sequence[str]) -> tuple[str, ...]:

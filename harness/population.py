@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from harness.errors import StatisticsError
+from harness.interventions import Target
 from harness.stats.matched_sets import MatchedSets, distinct_sets
 from harness.stats.ranks import ENOUGH_SETS
 from harness.subjects import Subject, parse_head
@@ -92,6 +93,6 @@ def _matched(
     draws: int = DRAWS,
     enough: int = ENOUGH_SETS,
 ) -> MatchedSets:
-    layers: Mapping[str, int] = {name: parse_head(name)[0] for name in dict.fromkeys((*among, *heads))}
+    layers: Mapping[str, int] = {name: Target.parse(name).layer for name in dict.fromkeys((*among, *heads))}
     banned = [name for name in exclude if name in layers]
     return distinct_sets(heads, layers, rng=rng, draws=draws, exclude=banned, enough=enough)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from typing import Any
 from harness.bound_claim import BoundClaim, Options, applies
 from harness.claim import Evidence, declared
 from harness.declaration import Claim
-from harness.errors import DeclarationError, ModelError, ModelNotHere, NotCovered, SubjectNotFound
+from harness.errors import DeclarationError, NotCovered, NotSuited, SubjectNotFound
 from harness.evidence import Record
 from harness.interventions import slow_path_note
 from harness.mechanism import Announce, discovery_streams, folder_of, import_file, open_mechanism
@@ -171,11 +170,7 @@ def asking(evidence: Evidence) -> Iterator[None]:
     """A body that lacks a class of heads, the fast engine, or a tokenizer that suits it ends its claim as `invalid`."""
     try:
         yield
-    except (SubjectNotFound, NotCovered) as error:
-        evidence.invalid(str(error))
-    except ModelError as error:
-        if not _does_not_suit(error):
-            raise
+    except (SubjectNotFound, NotCovered, NotSuited) as error:
         evidence.invalid(str(error))
 
 
@@ -273,18 +268,9 @@ def _discovered(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announ
         model = loaded.get(bound.model_id, device=bound.options.device, dtype=bound.options.dtype)
     try:
         found = loaded.discovery(mechanism, model, say=announce)
-    except ModelError as error:
-        if not _does_not_suit(error):
-            raise
+    except NotSuited as error:
         raise SubjectNotFound(str(error)) from error
     return found.subject(class_name, source=f"discovered by {mechanism.name} for this run")
-
-
-def _does_not_suit(error: ModelError) -> bool:
-    """Whether prompts or claim refuse a sound model; what harness raises is a mistake, but for a missing tokenizer."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    by_harness = str(frame.f_globals.get("__name__")).startswith("harness.")
-    return not isinstance(error, ModelNotHere) and (not by_harness or "has no tokenizer" in str(error))
 
 
 def _assay_shown(bound: BoundClaim) -> bool:

@@ -180,6 +180,19 @@ def test_another_century_stands_in_both_years_and_nothing_else_changes(model):
     assert (other.sign == prompts.sign).all()
 
 
+def test_towards_another_century_an_answer_counts_its_value_in_tens_with_the_sign_of_that_shift(model):
+    prompts = drawn(model)
+    other = prompts.corrupted("another century", stream("century"))
+    towards = prompts.towards_century_of(other)
+    assert (towards.tokens == prompts.tokens).all()
+    value = np.arange(len(prompts.answers)) / (len(prompts.answers) // 10)
+    for row, text in enumerate(prompts.texts()):
+        century = int(model.decode(other.tokens[row, : other.lengths[row]])[-2:])
+        later = 1 if century > int(text[-2:]) else -1  # never the same one
+        assert towards.sign[row] == pytest.approx(later * value)
+    assert len({row[-1] > 0 for row in towards.sign.tolist()}) == 2  # both ways among these prompts
+
+
 def test_the_other_year_lies_two_decades_away_half_of_each_template_each_way(model):
     prompts = drawn(model)
     other = prompts.corrupted("other year", stream("other"))

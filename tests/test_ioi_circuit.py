@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -141,8 +142,18 @@ def test_references_are_ten_of_each_template_with_other_names_none_repeated(prom
     for number in range(5):
         named = reference_prompts(prompts, STREAMS, number=number).named()
         assert all(len(set(row)) == 3 for row in named)
-        # Of three new names two cannot be the prompt's own; the third is drawn against the new ones only.
-        assert not (named[:, :2] == prompts.named()[:, :2]).any()
+        for template in set(prompts.templates):
+            rows = [row for row, name in enumerate(prompts.templates) if name == template]
+            assert not np.isin(named[rows], prompts.named()[rows]).any()
+
+
+def test_too_few_names_for_references_are_refused(prompts):
+    first = np.array([name == prompts.templates[0] for name in prompts.templates])
+    own = set(prompts.named()[first].ravel().tolist())
+    others = [token for token in prompts.names if token not in own]
+    few = {token: name for token, name in prompts.names.items() if token not in others[2:]}
+    with pytest.raises(StatisticsError, match=r"2 prompts, and 2 names stand in none of them: three are needed"):
+        reference_prompts(replace(prompts, names=few), STREAMS, number=0)
 
 
 def test_nothing_is_edited_before_a_template_s_prompts_differ(prompts, scores):

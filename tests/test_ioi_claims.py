@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from claims.ioi import mechanism
+from claims.ioi.comparing import FIRST, LAST, against_place
 from claims.ioi.finding import DIRECT
 from claims.ioi.measurements import behaviour, draw, means, relabelled
 from harness.bound_claim import BoundClaim, Options
 from harness.catalog import all_claims
+from harness.effects import dose_factors
+from harness.interventions import engine_of
 from harness.mechanism import Mechanism, discovery_streams
 from harness.models.model import load
 from harness.seeding import Streams
 from harness.session import Loaded, applies, measure
 from harness.subjects import Subject, SubjectsFile
+from harness.values import UnitValues
 from tests.paths import REPOSITORY
 from tests.word_tokenizer import save_word_tokenizer, words_of_ioi
 
@@ -27,6 +33,7 @@ CLAIMS = [
     and applies(entry.claim, "path:DIR")
     and not any(name in entry.source for name in ELSEWHERE)
 ]
+STREAMS = Streams(("test",))
 CLASSES = {
     "name-mover": ("4.0", "4.1"),
     "s-suppressor": ("4.2",),
@@ -53,6 +60,45 @@ def model(tmp_path_factory):
         )
         GPT2LMHeadModel(config).save_pretrained(folder)
     return load(f"path:{folder}")
+
+
+def test_without_a_repeated_name_effects_count_towards_the_first_and_towards_the_last_name():
+    filled = {}
+    evidence = SimpleNamespace(control=lambda name, values: filled.update({name: values.values.tolist()}))
+    values = UnitValues(np.array([[2.0, 3.0, 5.0]]), ("joint",), ("a", "b", "c"), ("t", "t", "u"))
+    # IO stands first in ABBA: 2 and 5 towards the first name, 3 towards the last one.
+    against_place(evidence, values, ["ABBA", "BABA", "ABBA"])
+    assert filled == {FIRST.name: [[2.0, -3.0, 5.0]], LAST.name: [[-2.0, 3.0, -5.0]]}
+
+
+def test_a_head_that_favours_the_first_name_alone_is_not_supported_against_that_control():
+    # Planted: where nothing is repeated the effect is 1 towards the first name; towards IO that is 0 on average.
+    orders = ["ABBA", "BABA"] * 20
+    units = tuple(f"u{row}" for row in range(40))
+    by_place = np.where(np.array(orders) == "ABBA", 1.0, -1.0)[None]
+    filled = {}
+    evidence = SimpleNamespace(control=lambda name, values: filled.update({name: values.values.mean()}))
+    against_place(evidence, UnitValues(by_place, ("joint",), units, units), orders)
+    assert by_place.mean() == 0.0
+    assert filled == {FIRST.name: 1.0, LAST.name: -1.0}
+
+
+def test_dose_factors_are_those_of_all_prompts_together(model):
+    import torch
+
+    prompts = draw(model, STREAMS, split="discovery", n=30)
+    factors = dose_factors(model, prompts, layers=[2, model.n_layers])
+    engine, samples = engine_of(model), {2: [], model.n_layers: []}
+    for row in range(len(prompts)):  # by hand, one prompt after the other
+        one = prompts.rows(np.array([row]))
+        run = engine.run(one.tensor(), keep=("resid_pre",))
+        samples[2].append(run.resid_pre[2][0, one.start :])
+        samples[model.n_layers].append(run.resid[0, one.start :])
+    for layer, found in samples.items():
+        stream = torch.cat(found).double().numpy()
+        directions = stream / np.linalg.norm(stream, axis=1, keepdims=True)
+        factor = factors[layer].numpy()
+        np.testing.assert_allclose(factor @ factor.T, np.cov(directions, rowvar=False), atol=1e-6)  # oracle: numpy
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 from harness.bound_claim import BoundClaim, Options, applies
 from harness.claim import unit_values
-from harness.errors import DeclarationError, ModelError, ModelNotHere
+from harness.errors import DeclarationError, ModelError, ModelNotHere, NotSuited
 from harness.evidence import from_json
 from harness.mechanism import Discovery, Mechanism
 from harness.models.registry import find
@@ -236,11 +236,11 @@ def test_a_discovery_that_fails_is_not_kept():
 
     def discover(model, streams):
         runs.append(model)
-        raise RuntimeError("out of memory")  # as torch does
+        raise ModelError("out of memory")
 
     loaded, entry = Loaded(), bound(announced=SimpleNamespace(discover=discover))
     for _ in range(2):
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ModelError):
             measure(entry, loaded=loaded, target=MODEL)
     assert len(runs) == 2
 
@@ -424,7 +424,7 @@ UNSUITED = "0 of 95 names are single tokens"
 
 
 def of_another_tokenizer(model, evidence):
-    raise ModelError(UNSUITED)
+    raise NotSuited(UNSUITED)
 
 
 def of_a_model_that_is_unknown(model, evidence):
@@ -442,7 +442,7 @@ def test_a_claim_is_invalid_with_the_reason_where_the_tokenizer_does_not_suit_it
 
 def test_a_claim_is_invalid_with_the_reason_where_the_tokenizer_does_not_suit_discovery():
     def discover(model, streams):
-        raise ModelError(UNSUITED)
+        raise NotSuited(UNSUITED)
 
     record = measured(bound(announced=SimpleNamespace(discover=discover)))
     assert (record.verdict, record.judgement["reason"]) == ("invalid", UNSUITED)

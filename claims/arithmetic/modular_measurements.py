@@ -200,4 +200,5 @@ def training_curve(evidence: Evidence, model: Model) -> None:
             y=np.log10(losses),
             xlabel="epoch",
             ylabel="log10 of the loss in nats",
+            line=f"{name} pairs",
         )

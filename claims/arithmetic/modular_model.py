@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fixtures.prompts.modular import EQUALS, P, all_pairs
-from harness.errors import ModelError
+from harness.errors import NotSuited
 
 if TYPE_CHECKING:
     from harness.models.model import Model
@@ -132,7 +132,7 @@ def one_layer(model: Model) -> OneLayer:
     """The model's weights as arrays.
 
     Raises:
-        ModelError: it is no one-layer ReLU model without norms over 113 numbers and "=".
+        NotSuited: it is no one-layer ReLU model without norms over 113 numbers and "=".
     """
     from harness.interventions import Engine
 
@@ -142,12 +142,12 @@ def one_layer(model: Model) -> OneLayer:
     expected = (1, P + 1, weights.n_heads)
     activation = getattr(getattr(mlp, "activation", None), "__name__", "none")
     if shape != expected or mlp is None or activation != "relu" or block.norm_attn.kind != "none":
-        raise ModelError(
+        raise NotSuited(
             f"{model.id} has {shape[0]} layers over {shape[1]} tokens and activation {activation!r}; claims on modular "
             f"addition are about one layer without norms over {P + 1} tokens with 'relu'."
         )
     if weights.pos_embed is None:
-        raise ModelError(f"{model.id} has no learned positions; claims on modular addition are about models with them.")
+        raise NotSuited(f"{model.id} has no learned positions; claims on modular addition are about models with them.")
     heads = (weights.n_heads, weights.d_head)
     linears = {"key": block.k, "value": block.v, "inward": mlp.inward, "outward": mlp.outward}
     arrays = {name: _array(linear.weight).T for name, linear in linears.items()}

@@ -24,7 +24,7 @@ from claims.ioi.measurements import draw, has_bos
 from fixtures.prompts.ioi import Split, single_tokens
 from fixtures.prompts.ioi_words import NAMES
 from harness.claim import Control, Cost, Metric, Units, claim
-from harness.errors import ModelError
+from harness.errors import NotSuited
 from harness.interventions import Engine
 from harness.population import circuit, left_out, matched_heads
 from harness.subjects import parse_head
@@ -221,10 +221,10 @@ def final_scale(model: Model, streams: Streams) -> float:
 
 
 def drawn_names(model: Model, streams: Streams, *, split: Split, n: int) -> dict[str, int]:
-    """`n` names of a split that are single tokens for the model, with their tokens; ModelError where they are fewer."""
+    """`n` names of a split that are single tokens for the model, with their tokens; NotSuited where they are fewer."""
     usable = single_tokens(model, NAMES[split])
     if len(usable) < n:
-        raise ModelError(f"{model.id!r} has {len(usable)} of the {split} names as single tokens; {n} are needed")
+        raise NotSuited(f"{model.id!r} has {len(usable)} of the {split} names as single tokens; {n} are needed")
     rng = streams.for_(f"{split} names")
     return {name: usable[name] for name in rng.choice(list(usable), size=n, replace=False).tolist()}
 

@@ -83,4 +83,6 @@ def _loss(path: Path) -> float | None:
 
 
 def _shown(loss: float | None) -> str:
-    return "not stated" if loss is None else f"{loss:.4f} nats per token"
+    if loss is None:
+        return "not stated"
+    return f"{loss:.4f} nats per token" if loss >= 0.001 else f"{loss:.1e} nats per token"

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import ModelError, did_you_mean
+from harness.errors import ModelError, NotSuited, did_you_mean
 from harness.models.registry import ModelSpec
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Model:
         if isinstance(texts, str) or not texts or any(not text for text in texts):
             raise ModelError(f"texts is {texts!r}; give a list of at least one text, none of them empty.")
         if self.tokenizer is None:
-            raise ModelError(f"model {self.id!r} has no tokenizer: it was trained on token ids. Give it ids, not text.")
+            raise NotSuited(f"model {self.id!r} has no tokenizer: it was trained on token ids. Give it ids, not text.")
         opening = [self._bos()] if bos else []
         rows = [opening + list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
         longest = max(rows, key=len)

@@ -28,9 +28,10 @@ def curve(
     low: object = None,
     high: object = None,
     baseline: float | None = None,
+    line: str = "mean",
     title: str = "",
 ) -> Figure:
-    """A line of y over x with its 95 % band and, dashed, the baseline.
+    """A line of y over x with its 95 % band and, dashed, the baseline; `line` says what it is.
 
     Raises:
         StoreError: x, y and the band have different lengths.
@@ -42,7 +43,7 @@ def curve(
         bottom, top = finite_array(low, axes=1, what="curve: low"), finite_array(high, axes=1, what="curve: high")
         _require_equal_lengths("curve", y=values, low=bottom, high=top)
         axes.fill_between(across, bottom, top, color=PALE, linewidth=0, label="95 % interval")
-    axes.plot(across, values, "-o", color=ACCENT, markersize=4, linewidth=1.5, label="mean")
+    axes.plot(across, values, "-o", color=ACCENT, markersize=4, linewidth=1.5, label=label(line, length=40))
     if baseline is not None:
         axes.axhline(float(baseline), color=INK, linewidth=1, linestyle="--", label="baseline")
     axes.set_xlabel(label(xlabel, length=70))

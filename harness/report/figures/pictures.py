@@ -61,6 +61,7 @@ def _curve(picture: Entry, title: str) -> Figure:
         xlabel=picture["xlabel"],
         ylabel=picture["ylabel"],
         baseline=picture.get("baseline"),
+        line=picture.get("line", "mean"),
         title=title,
     )
 
