@@ -43,6 +43,7 @@ class Discovery:
         overlaps: class to the agreement of two disjoint discovery samples.
         permuted: class to what permuted labels select.
         notes: what else a reader of the subjects should know.
+        settings: class to numbers that were chosen with its components, such as a dose.
         prompts_sha256: of the prompts that the heads were found on.
         n_prompts: how many those were.
     """
@@ -55,12 +56,18 @@ class Discovery:
     overlaps: Mapping[str, Overlap] = field(default_factory=dict)
     permuted: Mapping[str, Permuted] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     prompts_sha256: str = ""
     n_prompts: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together; all problems in one DeclarationError."""
-        named = {"frequencies": self.frequencies, "overlaps": self.overlaps, "permuted": self.permuted}
+        named = {
+            "frequencies": self.frequencies,
+            "overlaps": self.overlaps,
+            "permuted": self.permuted,
+            "settings": self.settings,
+        }
         problems = [
             f"{what} of class {name!r}, which is none of {', '.join(self.classes)}"
             for what, given in named.items()
@@ -88,6 +95,7 @@ class Discovery:
             classes=dict(self.classes),
             frequencies=frequencies,
             half_samples=self.half_samples if frequencies else 0,
+            settings=self.settings.get(class_name, {}),
         )
 
     def selection_frequency(self, class_name: str) -> dict[str, float]:

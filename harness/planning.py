@@ -13,7 +13,7 @@ from harness.declaration import Claim, Profile
 from harness.errors import DeclarationError
 from harness.mechanism import Mechanism
 from harness.models.registry import Availability, ModelSpec, availability, find, known_models
-from harness.subjects import head_problems, parse_head, read_subjects
+from harness.subjects import head_problems, read_subjects, require_component
 
 if TYPE_CHECKING:
     from harness.bound_claim import BoundClaim
@@ -99,7 +99,7 @@ def parse_subjects(given: str) -> tuple[str, ...] | Path:
     Raises:
         DeclarationError: neither heads nor a file, or a file that is no subjects file.
     """
-    if not re.fullmatch(r"[\d.,\s]+", given):
+    if not re.fullmatch(r"([\d.,\s]|resid_\w+)+", given):
         path = Path(given)
         if not path.is_file():
             raise DeclarationError(f"--subjects {given!r} is neither heads like 5.1,5.5 nor a file")
@@ -107,7 +107,7 @@ def parse_subjects(given: str) -> tuple[str, ...] | Path:
         return path
     heads = tuple(part.strip() for part in given.split(",") if part.strip())
     for head in heads:
-        parse_head(head)
+        require_component(head)
     if not heads:
         raise DeclarationError(f"--subjects {given!r} names no head")
     twice = next((head for head in heads if heads.count(head) > 1), None)

@@ -63,6 +63,8 @@ def _subject_section(subject: Subject) -> dict[str, Any]:
         "class": subject.class_name, "components": subject.heads, "source": subject.source,
         "selected_by": subject.selected_by, "split": subject.split,
     }  # fmt: skip
+    if subject.settings:
+        section["settings"] = dict(subject.settings)
     # No key where nobody counted: such records keep the hash that they had, and heads put in by hand claim nothing.
     if subject.frequencies and all(head in subject.frequencies for head in subject.heads):
         section["selection_frequency"] = [subject.frequencies[head] for head in subject.heads]

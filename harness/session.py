@@ -228,7 +228,13 @@ def _subject(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announce 
     if options.subjects is not None:
         classes = {**registered.classes(bound.model_id), class_name: options.subjects}
         found: Subject | None = Subject(
-            class_name, options.subjects, "given by the user", "--subjects", "given", classes
+            class_name,
+            options.subjects,
+            "given by the user",
+            "--subjects",
+            "given",
+            classes,
+            settings=registered.settings(bound.model_id, class_name=class_name),
         )
     elif options.subjects_file is not None:
         found = read_subjects(options.subjects_file).subject(bound.model_id, class_name=class_name)

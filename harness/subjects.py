@@ -14,22 +14,32 @@ One `subjects.toml` per mechanism:
     "smollm2-135m-q4" = { verdict = "refuted", reason = "..." }
 
 The last two lines of a class may be missing. `heads = []` says that discovery looked for the class and found none:
-claims about it are `invalid` on that model. Further keys are for readers and mean nothing here.
+claims about it are `invalid` on that model. A class about a direction has the place in the residual stream where its
+claims use it, and may have numbers that were chosen with it:
+
+    [models."smollm2-135m-q4".classes.sentiment]
+    heads = ["14.resid_post"]
+    settings = { dose = 4.0 }
+
+Further keys are for readers and mean nothing here.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 from harness.errors import DeclarationError, SubjectNotFound
 from harness.stats.records import Verdict
 
 _HEAD = re.compile(r"(\d+)\.(\d+)")
+_FORM = "; write layer.head, e.g. 5.1, or a place in the residual stream, e.g. 5.resid_post"
+_SITE = re.compile(r"(\d+)\.resid_(?:pre|mid|post)")
 
 
 @dataclass(frozen=True)
@@ -38,13 +48,14 @@ class Subject:
 
     Attributes:
         class_name: `"induction"`.
-        heads: `"layer.head"`, at least one.
+        heads: `"layer.head"`, at least one; or the place of a direction, `"layer.resid_post"`.
         selected_by: the metric that found them; a claim on that same metric is tier `reliability`.
         source: the paper, or the command that discovered them.
         split: the split on which they were found, or `"published"` or `"given"`.
         classes: all classes of the model, for claims that need a second one; an empty one was looked for in vain.
         frequencies: share of half-samples of the discovery prompts that select each head, where that was counted.
         half_samples: how many half-samples there were; 0 where nothing was counted.
+        settings: numbers that were chosen together with the components, such as a dose.
     """
 
     class_name: str
@@ -55,10 +66,11 @@ class Subject:
     classes: Mapping[str, tuple[str, ...]]
     frequencies: Mapping[str, float] = field(default_factory=dict)
     half_samples: int = 0
+    settings: Mapping[str, float] = field(default_factory=dict)
 
     def layers(self) -> tuple[int, ...]:
-        """Layer of each head, in order."""
-        return tuple(parse_head(head)[0] for head in self.heads)
+        """Layer of each component, in order."""
+        return tuple(int(head.split(".")[0]) for head in self.heads)
 
     def of_class(self, name: str) -> tuple[str, ...]:
         """Heads of another class of the same model; SubjectNotFound where discovery looked for it and found none."""
@@ -111,7 +123,13 @@ class SubjectsFile:
             classes=self.classes(model_id),
             frequencies=dict(zip(heads, entry.get("selection_frequency", ()), strict=False)),
             half_samples=entry.get("half_samples", 0),
+            settings=self.settings(model_id, class_name=class_name),
         )
+
+    def settings(self, model_id: str, *, class_name: str) -> dict[str, float]:
+        """The numbers registered with a class on a model; empty where there are none."""
+        entry = self.models.get(model_id, {}).get("classes", {}).get(class_name, {})
+        return {name: float(value) for name, value in entry.get("settings", {}).items()}
 
     def expectation(self, claim_id: str, *, model_id: str) -> Expectation | None:
         """The verdict on record: the one in the file, else `supported` for a registered model, else None."""
@@ -156,14 +174,24 @@ def parse_head(name: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def require_component(name: str) -> str:
+    """The name, if it is that of a head or of a place in the residual stream; DeclarationError else."""
+    if _HEAD.fullmatch(name) is None and _SITE.fullmatch(name) is None:
+        raise DeclarationError(f"{name!r} is not a head{_FORM}")
+    return name
+
+
 def head_problems(heads: Sequence[str], *, model_id: str, n_layers: int, n_heads: int) -> list[str]:
     """What is wrong with these heads on a model of this size."""
     problems = [] if heads else [f"no heads are named for {model_id!r}"]
     for name in heads:
         match = _HEAD.fullmatch(name)
-        if match is None:
-            problems.append(f"{name!r} is not a head; write layer.head, e.g. 5.1")
-        elif int(match[1]) >= n_layers or int(match[2]) >= n_heads:
+        site = _SITE.fullmatch(name)
+        if match is None and site is None:
+            problems.append(f"{name!r} is not a head{_FORM}")
+        elif site is not None and int(site[1]) >= n_layers:
+            problems.append(f"subject {name} is not in model {model_id!r}, which has layers 0..{n_layers - 1}")
+        elif match is not None and (int(match[1]) >= n_layers or int(match[2]) >= n_heads):
             problems.append(
                 f"subject {name} is not in model {model_id!r}, which has layers 0..{n_layers - 1} "
                 f"and heads 0..{n_heads - 1}"
@@ -183,6 +211,9 @@ def _class_problems(content: Mapping[str, Any]) -> list[str]:
                 problems.append(f"{where}: heads is {heads!r}, expected a list like ['5.1'], or [] for none found")
             else:
                 problems += [f"{where}: {problem}" for problem in _frequency_problems(listed, heads=len(heads))]
+            settings = listed.get("settings", {})
+            if not isinstance(settings, dict) or not all(map(_is_number, settings.values())):
+                problems.append(f"{where}: settings is {settings!r}, expected numbers by name like {{ dose = 4.0 }}")
             missing = [key for key in ("selected_by", "source", "split") if not listed.get(key)]
             problems += [f"{where}: {key} is missing" for key in missing]
     return problems
@@ -201,7 +232,11 @@ def _frequency_problems(listed: Mapping[str, Any], *, heads: int) -> list[str]:
 
 
 def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _expectation_problems(content: Mapping[str, Any]) -> list[str]:

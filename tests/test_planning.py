@@ -143,6 +143,7 @@ def test_given_heads_are_checked_against_the_registry_without_loading():
 
 def test_given_subjects_are_heads_or_a_file(tmp_path):
     assert parse_subjects("5.1, 5.5") == ("5.1", "5.5")
+    assert parse_subjects("12.resid_post") == ("12.resid_post",)
     path = tmp_path / "found.toml"
     path.write_text(
         '[models."m".classes.induction]\nheads = ["1.0", "1.6"]\nselected_by = "s"\nsource = "s"\nsplit = "given"\n',

@@ -183,3 +183,36 @@ def test_a_verdict_on_record_counts_also_for_a_model_without_classes(tmp_path):
     assert file.expectation("induction.ablation", model_id="tiny@1").verdict == "inconclusive"
     assert file.expectation("induction.other", model_id="tiny@1") is None
     assert file.expectation("induction.other", model_id="tiny@0").verdict == "supported"
+
+
+DIRECTION = """
+[models."tiny@0".classes.sentiment]
+heads = ["1.resid_post"]
+settings = { dose = 4 }
+selected_by = "log-odds"
+source = "mechclaims discover steering --model tiny@0"
+split = "discovery"
+"""
+
+
+def test_a_direction_has_a_place_and_the_numbers_that_were_chosen_with_it(tmp_path):
+    (tmp_path / "subjects.toml").write_text(DIRECTION, encoding="utf-8")
+    subject = read_subjects(tmp_path / "subjects.toml").subject("tiny@0", class_name="sentiment")
+    assert subject.heads == ("1.resid_post",)
+    assert subject.layers() == (1,)
+    assert subject.settings == {"dose": 4.0}
+
+
+@pytest.mark.parametrize("settings", ["4", "{ dose = true }", '{ dose = "4" }', "{ dose = nan }"])
+def test_settings_that_are_no_numbers_are_refused(tmp_path, settings):
+    (tmp_path / "subjects.toml").write_text(DIRECTION.replace("{ dose = 4 }", settings), encoding="utf-8")
+    with pytest.raises(DeclarationError, match=r"sentiment: settings is .* expected numbers by name"):
+        read_subjects(tmp_path / "subjects.toml")
+
+
+def test_places_in_the_residual_stream_are_checked_against_the_size_of_the_model():
+    assert head_problems(["1.resid_mid"], model_id="tiny", n_layers=2, n_heads=4) == []
+    (problem,) = head_problems(["2.resid_post"], model_id="tiny", n_layers=2, n_heads=4)
+    assert problem == "subject 2.resid_post is not in model 'tiny', which has layers 0..1"
+    (problem,) = head_problems(["1.attn"], model_id="tiny", n_layers=2, n_heads=4)
+    assert "'1.attn' is not a head; write layer.head, e.g. 5.1, or a place in the residual stream" in problem

@@ -164,6 +164,10 @@ def _class_lines(found: Found, *, class_name: str) -> Iterator[str]:
     known = [f"{head}: {scores[head]:.3f}" for head in heads if head in scores]
     if known:
         yield "# " + ", ".join(known)
+    settings = discovery.settings.get(class_name, {})
+    if settings:
+        listed = ", ".join(f"{_key(name)} = {_number(value)}" for name, value in settings.items())
+        yield f"settings = {{ {listed} }}"
     yield f"selected_by = {_quoted(metric)}"
     yield f"source = {_quoted(f'mechclaims discover {found.mechanism} --model {found.model_id}')}"
     yield 'split = "discovery"'
