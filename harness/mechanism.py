@@ -3,6 +3,7 @@
 A mechanism is a folder with `test_*.py`; `subjects.toml` and `mechanism.py` are optional. `mechanism.py` may define
 
     discover(model, streams) -> Discovery     which heads play the parts, found on the discovery split
+    contrasts() -> Sequence[SteeringContrast] what `mechclaims steer` can steer along (`harness.steering.contrasts`)
 
 (a procedure that takes minutes may also take the keyword `say`, a function that is called with lines of progress)
 and may register how its shipped models are trained again (`harness.models.recipes.register_recipe`).

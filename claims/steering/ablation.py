@@ -1,0 +1,120 @@
+"""What a context says about what comes next, without a direction, and with it put back at the last token.
+
+The gap is the log-odds after the positive context minus those after its negative partner. A direction is taken out at
+its place at every position but BOS: the component along it becomes one constant, its mean over positions and contexts
+of the discovery split (mean ablation). Put back, the last token has the component that texts of its label have there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claims.steering.measurements import log_odds
+from fixtures.prompts.contrasts import ContrastName, ContrastPrompts, behaviour
+from harness.effects import effects_over, mask
+from harness.errors import NotSuited
+from harness.interventions import Intervention, Runs, engine_of, own_positions
+from harness.mechanism import discovery_streams
+from harness.steering import Direction, add, project_out
+from harness.values import UnitValues
+
+if TYPE_CHECKING:
+    from harness.models.model import Model
+
+CONTEXTS = 30
+"""Discovery pairs from which the mean components are taken."""
+PUT_BACK = "put back"
+
+
+@dataclass(frozen=True)
+class Components:
+    """Components along one direction on the discovery split, in doses.
+
+    Attributes:
+        center: the mean over positions and contexts.
+        positive: the mean at the last token of texts with a positive context.
+        negative: the same for negative ones.
+    """
+
+    center: float
+    positive: float
+    negative: float
+
+
+def components(model: Model, contrast: ContrastName, directions: Mapping[str, Direction]) -> dict[str, Components]:
+    """The components along each direction on discovery contexts of a contrast."""
+    streams = discovery_streams("steering", fingerprint=model.fingerprint)
+    texts = behaviour(model, contrast, split="discovery", n=CONTEXTS, rng=streams.for_(f"{contrast} contexts"))
+    engine, layers = engine_of(model), sorted({each.layer for each in directions.values()})
+    everywhere: dict[str, list[NDArray[np.float64]]] = {name: [] for name in directions}
+    last = {name: np.zeros(len(texts)) for name in directions}
+    for index, batch in texts.batches():
+        run = engine.run(batch.tensor(), keep={"resid_pre": layers})
+        own = own_positions(batch).numpy()
+        for name, direction in directions.items():
+            found = direction.components(run.kept("resid_pre", direction.layer).double().cpu().numpy())
+            everywhere[name].append(found[own])
+            last[name][index] = found[np.arange(len(index)), batch.end]
+    return {
+        name: Components(
+            center=float(np.concatenate(everywhere[name]).mean()),
+            positive=float(last[name][texts.labels == 1].mean()),
+            negative=float(last[name][texts.labels == -1].mean()),
+        )
+        for name in directions
+    }
+
+
+def gap(model: Model, texts: ContrastPrompts) -> UnitValues:
+    """[`model`, pair], the gap as the model has it."""
+    return _gaps(model, texts, lambda runs, batch: [Intervention("model", ())])
+
+
+def gap_without(
+    model: Model, texts: ContrastPrompts, directions: Mapping[str, Direction], *, means: Mapping[str, Components]
+) -> UnitValues:
+    """[direction, pair], the gap with each direction taken out."""
+
+    def make(runs: Runs, batch: ContrastPrompts) -> list[Intervention]:
+        own = own_positions(batch)
+        return [
+            Intervention(name, (project_out(each, center=means[name].center, positions=own),))
+            for name, each in directions.items()
+        ]
+
+    return _gaps(model, texts, make)
+
+
+def gap_restored(model: Model, texts: ContrastPrompts, direction: Direction, *, means: Components) -> UnitValues:
+    """[`put back`, pair], the gap with the direction taken out everywhere and put back at the last token.
+
+    Raises:
+        NotSuited: the direction's place is the first layer's, in front of which nothing can be taken out.
+    """
+    if not direction.layer:
+        raise NotSuited("a direction in front of the first layer cannot be taken out and put back one after the other")
+    before = replace(direction, site="resid_post", layer=direction.layer - 1)  # the same stream, one step earlier
+
+    def make(runs: Runs, batch: ContrastPrompts) -> list[Intervention]:
+        of_label = np.where(batch.labels == 1, means.positive, means.negative)
+        out = project_out(before, center=means.center, positions=own_positions(batch))
+        back = add(direction, dose=of_label - means.center, positions=mask(batch.end, runs))
+        return [Intervention(PUT_BACK, (out, back))]
+
+    return _gaps(model, texts, make)
+
+
+def _gaps(
+    model: Model, texts: ContrastPrompts, make: Callable[[Runs, ContrastPrompts], list[Intervention]]
+) -> UnitValues:
+    """[intervention, pair]."""
+    found = effects_over(model, texts, make=make, metric=lambda batch: log_odds(model, batch), keep=())
+    positive = texts.positive()
+    order = np.argsort(texts.pair[texts.labels == 1], kind="stable")
+    sides = [found.values[:, np.flatnonzero(texts.labels == sign)[order]] for sign in (1, -1)]
+    return UnitValues(sides[0] - sides[1], found.names, positive.units, positive.templates)

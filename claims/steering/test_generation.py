@@ -1,0 +1,72 @@
+"""Steered generations shift (Turner et al. 2023, Rimsky et al. 2024), as a scorer sees it that asks no model."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from claims.steering.comparison import shift_on_discovery
+from claims.steering.finding import held
+from claims.steering.generation import LENGTH, TEMPERATURE, continuations, scores, shift_of_text
+from claims.steering.measurements import describe, mean_of
+from claims.steering.wording import CONTROLS
+from fixtures.prompts.contrasts import stems, validation
+from harness.claim import Cost, Metric, Units, claim
+
+DRAWS = 2
+"""Directions of each control; each writes a continuation of every prompt with either sign."""
+EXAMPLES = 4
+
+
+def shifts_text(contrast: str, *, words: str) -> dict[str, object]:
+    """The declaration for one contrast."""
+    return {
+        "id": f"steering.{contrast}-generation",
+        "paper": "turner2023",
+        "statement": f"Continuations written under the direction have more {words} than those under its opposite.",
+        "metric": Metric("log-odds of listed words, direction minus its opposite", unit="nats"),
+        "sesoi": 0.55,
+        "sesoi_reason": "half of what one listed word does in a text without any: log 3 = 1.10",
+        "alternative": "greater",
+        "subject": contrast,
+        "controls": CONTROLS,
+        "rival": "any push of this length changes what is written, listed words among the rest",
+        "exposed_by": CONTROLS[0].name,
+        "units": Units(default=100, quick=60, of="prompt", reason="20 templates limit every interval; five of each"),
+        "models": ("smollm2-*", "path:*"),
+        "cost": Cost(draws=2 * (3 * DRAWS + 1), tokens=LENGTH + 8),
+    }
+
+
+def measure(model, subject, evidence, rng):
+    contrast = subject.class_name
+    prompts = stems(model, contrast, split="confirmation", n=evidence.n_units, rng=rng.for_("prompts"))
+    describe(evidence, prompts)
+    known = validation(contrast)
+    evidence.precondition("AUC of the scorer on labelled texts", value=known.auc, at_least=0.9)
+    found = held(model, subject)
+    towards, away, plain = (
+        continuations(model, prompts, found.direction, dose=sign * found.dose) for sign in (1.0, -1.0, 0.0)
+    )
+    evidence.treated(scores(prompts, towards).minus(scores(prompts, away)))
+    for name, directions in found.controls(partial(shift_on_discovery, model), most=DRAWS).items():
+        evidence.control(name, mean_of(shift_of_text(model, prompts, directions, dose=found.dose)))
+    evidence.table(
+        "Side by side",
+        columns=["prompt", f"dose {found.dose:g}", "unsteered", f"dose {-found.dose:g}"],
+        rows=list(zip(prompts.texts(), towards, plain, away, strict=True))[:EXAMPLES],
+    )
+    evidence.note(
+        f"{LENGTH} tokens at temperature {TEMPERATURE:g}, drawn alike for all directions; the scorer counts listed "
+        f"words and does {known.auc:.2f} (AUC) on {2 * known.n} labelled texts."
+    )
+    evidence.decide()
+
+
+@claim(**shifts_text("sentiment", words="positive words and fewer negative ones"), version=1)
+def test_steered_sentiment_is_written(model, subject, evidence, rng):
+    measure(model, subject, evidence, rng)
+
+
+@claim(**shifts_text("tense", words="past forms and fewer present ones"), version=1)
+def test_steered_tense_is_written(model, subject, evidence, rng):
+    measure(model, subject, evidence, rng)

@@ -1,0 +1,185 @@
+"""Continuations of a steered model: deterministic, batched by prompt length, equal to recomputing the whole text.
+
+Steering acts from the last prompt token on, which predicts the first new token, and on every new token; what the prompt
+says before it is read unsteered (Rimsky et al. 2024 add to all positions after the prompt). Each prompt draws with a
+generator of its own, seeded with the prompt, so that neither order nor company changes a text, and the steered and the
+unsteered continuation of a prompt draw the same numbers. Two prompts of the same tokens are continued alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import InterventionError, NotSuited
+from harness.interventions import Engine, HookEngine, engine_of, memory_budget
+from harness.interventions.sweeps import progress_bar
+from harness.seeding import derive_seed
+from harness.steering.activations import batches_of_one_length
+from harness.steering.decoding import CachedDecoder, Decoder, RecomputingDecoder, Steering
+
+if TYPE_CHECKING:
+    from harness.models.model import Model
+
+MOST_ROWS = 64
+"""Prompts continued together: with more, products are no faster."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was generated for each prompt, in the order of the prompts.
+
+    Attributes:
+        prompts: the prompts' tokens.
+        continuations: new tokens; the stop token is not among them.
+        stopped: whether a stop token ended the continuation.
+    """
+
+    prompts: tuple[tuple[int, ...], ...] = field(repr=False)
+    continuations: tuple[tuple[int, ...], ...] = field(repr=False)
+    stopped: tuple[bool, ...] = field(repr=False)
+
+    def texts(self, model: Model) -> tuple[str, ...]:
+        """The continuations as text; NotSuited where the model has no tokenizer."""
+        if model.tokenizer is None:
+            raise NotSuited(f"model {model.id!r} has no tokenizer: its continuations are token ids.")
+        decode = model.tokenizer.decode
+        return tuple(str(decode(list(each), skip_special_tokens=True)) for each in self.continuations)
+
+
+def generate(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    *,
+    steering: Sequence[Steering] = (),
+    new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    stop_tokens: Collection[int] | None = None,
+) -> Generated:
+    """The continuation of every prompt under these edits.
+
+    Args:
+        model: the model.
+        prompts: token rows, BOS included where it is wanted.
+        steering: edits without positions and with one dose for all: `add(direction, dose=4)`; none for the model alone.
+        new_tokens: at most so many.
+        temperature: 0 takes the likeliest token; above 0 tokens are drawn.
+        seed: of the draws.
+        stop_tokens: what ends a text; the tokenizer's own by default.
+
+    Raises:
+        InterventionError: a prompt, an edit or a number does not fit, or logits are not finite; it names the doses.
+    """
+    rows = tuple(tuple(int(token) for token in row) for row in prompts)
+    engine = engine_of(model)
+    _check(engine, rows, steering=steering, new_tokens=new_tokens, temperature=temperature)
+    stops = _stops(model) if stop_tokens is None else frozenset(stop_tokens)
+    texts = [_Text(np.random.default_rng(derive_seed("generation", seed, *row))) for row in rows]
+    size = _rows_at_once(engine, longest=max(map(len, rows)) + new_tokens)
+    for index in progress_bar(batches_of_one_length(rows, size=size)):
+        decoder = _decoder(engine, [rows[row] for row in index], steering=steering, new_tokens=new_tokens)
+        batch = [texts[row] for row in index]
+        _grow(batch, decoder, new_tokens=new_tokens, temperature=temperature, stops=stops)
+    return Generated(rows, tuple(tuple(text.tokens) for text in texts), tuple(text.stopped for text in texts))
+
+
+def chosen_tokens(
+    logits: NDArray[np.float64], *, temperature: float, uniforms: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """[row], the next token of each row of logits [row d_vocab].
+
+    At temperature 0 the likeliest, the first of equal ones. Above it the token at which the cumulated probability
+    passes the row's uniform number in [0, 1).
+    """
+    if temperature == 0:
+        return np.asarray(logits.argmax(axis=-1))
+    scaled = (logits - logits.max(axis=-1, keepdims=True)) / temperature
+    cumulated = np.exp(scaled).cumsum(axis=-1)
+    aims = uniforms * cumulated[:, -1]
+    # An aim that rounding put on the total still finds the last token that can be drawn.
+    last = [int(np.searchsorted(row, row[-1])) for row in cumulated]
+    found = [int(np.searchsorted(row, aim, side="right")) for row, aim in zip(cumulated, aims, strict=True)]
+    return np.minimum(np.array(found, dtype=np.int64), last)
+
+
+@dataclass
+class _Text:
+    """One continuation as it grows, and what draws for it."""
+
+    generator: np.random.Generator
+    tokens: list[int] = field(default_factory=list)
+    stopped: bool = False
+
+    def append(self, token: int, stops: Collection[int]) -> None:
+        """Add the token, unless the text has ended or ends with it."""
+        self.stopped = self.stopped or token in stops
+        if not self.stopped:
+            self.tokens.append(token)
+
+
+def _grow(batch: list[_Text], decoder: Decoder, *, new_tokens: int, temperature: float, stops: Collection[int]) -> None:
+    """Let texts of one length grow until all have stopped or are long enough."""
+    for _ in range(new_tokens):
+        uniforms = np.array([text.generator.random() for text in batch])
+        chosen = chosen_tokens(decoder.logits(), temperature=temperature, uniforms=uniforms)
+        for text, token in zip(batch, chosen.tolist(), strict=True):
+            text.append(token, stops)
+        if all(text.stopped for text in batch):
+            return
+        decoder.append(chosen)
+
+
+def _decoder(
+    engine: Engine | HookEngine, rows: list[tuple[int, ...]], *, steering: Sequence[Steering], new_tokens: int
+) -> Decoder:
+    import torch
+
+    tokens = torch.tensor(rows, dtype=torch.long)
+    if isinstance(engine, HookEngine):
+        return RecomputingDecoder(engine, tokens, steering=steering)
+    return CachedDecoder(engine, tokens, steering=steering, new_tokens=new_tokens)
+
+
+def _stops(model: Model) -> frozenset[int]:
+    token = None if model.tokenizer is None else model.tokenizer.eos_token_id
+    return frozenset() if token is None else frozenset({int(token)})
+
+
+def _rows_at_once(engine: Engine | HookEngine, *, longest: int) -> int:
+    """From declared sizes alone, so that the batches are the same on every machine."""
+    per_row = 8 * longest * engine.n_layers * engine.n_kv_heads * engine.d_head + 32 * engine.d_vocab
+    return max(1, min(MOST_ROWS, memory_budget() // per_row))
+
+
+def _check(
+    engine: Engine | HookEngine,
+    rows: Sequence[tuple[int, ...]],
+    *,
+    steering: Sequence[Steering],
+    new_tokens: int,
+    temperature: float,
+) -> None:
+    if not rows or not all(rows):
+        raise InterventionError(f"{len(rows)} prompts, some empty: give token rows of at least one token each.")
+    if new_tokens < 1 or not 0 <= temperature < float("inf"):
+        raise InterventionError(
+            f"{new_tokens} new tokens at temperature {temperature}: give at least 1, and a temperature of 0 or more."
+        )
+    longest = max(map(len, rows))
+    if longest + new_tokens > engine.n_ctx:
+        raise InterventionError(
+            f"a prompt of {longest} tokens and {new_tokens} new ones are more than the {engine.n_ctx} that the model "
+            "reads; ask for fewer."
+        )
+    low, high = min(map(min, rows)), max(map(max, rows))
+    if not 0 <= low <= high < engine.d_vocab:
+        raise InterventionError(f"tokens {low} to {high} are not all in the vocabulary (0 to {engine.d_vocab - 1}).")
+    if any(edit.positions is not None for edit in steering):
+        raise InterventionError(
+            "generation steers every position from the last prompt token on; give its edits without positions."
+        )
