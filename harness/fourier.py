@@ -197,7 +197,7 @@ def tuning(neurons: ArrayLike) -> Array:
     """[p // 2, neuron]: share of the variance of f(a, b) [a, b, neuron] that each frequency alone explains.
 
     A frequency explains with its waves in a, its waves in b, and their products: 8 directions (Nanda et al. 2023,
-    section 4.2: polynomials of degree two in its sines and cosines). A neuron that is constant has no share anywhere.
+    section 4.3: polynomials of degree two in its sines and cosines). A neuron that is constant has no share anywhere.
     """
     table = np.asarray(neurons)
     if table.ndim != 3 or table.shape[0] != table.shape[1]:

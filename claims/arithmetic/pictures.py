@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from claims.arithmetic.measurements import HeadsAt, by_place
+from claims.arithmetic.neuron_measurements import FOUND, SELECTIVE, FoundAt, sets_called
 from claims.arithmetic.patching import attention_to_pairs
 from fixtures.prompts.sums import ANSWERS, DIGITS, Sums
 from harness.interventions import Engine
@@ -16,6 +17,7 @@ from harness.values import UnitValues
 if TYPE_CHECKING:
     from harness.claim import Evidence
 
+KINDS = ("no carry", "carry")
 ROLES = ("own pair", "pair to the right", "further right", "further left")
 
 
@@ -83,4 +85,57 @@ def show_places(
         rows=[f"into place {place}" for place in means[0]],
         columns=list(components),
         values=[[mean[place] for mean in means] for place in means[0]],
+    )
+
+
+def show_neuron_sets(evidence: Evidence, values: UnitValues, *, others: Sequence[str], permuted: Sequence[str]) -> None:
+    """How far each set of neurons moves the digit, place by place; and how often sums are wrong without it."""
+    groups = {
+        "carry neurons": (FOUND,),
+        "selective": (SELECTIVE,),
+        "permuted": permuted,
+        "others": others,
+    }
+    shown = values.averaged(groups)
+    show_places(
+        evidence,
+        "Neurons taken from the twin with the other carry",
+        caption="Mean over both directions. Sets of as many: carry neurons, the most carry-selective by their "
+        "index, those found with permuted carry labels, and others of the layer.",
+        unit="rise of probability",
+        values=shown,
+        components=list(groups),
+    )
+    evidence.table(
+        "Probability of a wrong digit with neurons at their mean over sums of both kinds",
+        columns=["neurons", *KINDS],
+        rows=[
+            [label, *(float(values.of([f"{name}, {kind}" for name in names]).mean().mean()) for kind in KINDS)]
+            for label, names in groups.items()
+        ],
+    )
+
+
+def show_neurons(evidence: Evidence, found: Mapping[int, FoundAt], *, place: int = 2) -> None:
+    """How carry neurons of a place are tuned to digit and carry; how selective those of every place are."""
+    evidence.picture(
+        "matrix",
+        f"Carry neurons of place {place}",
+        caption="Mean activation by answer digit, without a carry and with one; the neurons that write most for it.",
+        **found[place].tuned,
+    )
+    others = sets_called("others")
+    evidence.table(
+        "Share of variance that the carry explains, own pair sum mod 10 held equal (discovery split)",
+        columns=["answer place", "carry neurons", "as many others", "most carry-selective", "shared with these"],
+        rows=[
+            [
+                number,
+                each.mean_index(FOUND),
+                float(np.mean([each.mean_index(name) for name in others])),
+                each.mean_index(SELECTIVE),
+                len(set(each.sets[FOUND]) & set(each.sets[SELECTIVE])),
+            ]
+            for number, each in found.items()
+        ],
     )

@@ -1,4 +1,4 @@
-"""Addition mod 113 is done with a few waves (Nanda et al. 2023, sections 4.1 and 4.2). Every input is enumerated."""
+"""Addition mod 113 is done with a few waves (Nanda et al. 2023, sections 4.1 to 4.3). Every input is enumerated."""
 
 from __future__ import annotations
 

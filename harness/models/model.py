@@ -127,7 +127,7 @@ def _native_raw(
 ) -> _Raw:
     import torch
 
-    bridge: Any = native.boot_native(config, tensors=tensors)
+    bridge: Any = native.boot_native(config, tensors=tensors, where=str(source))
     sha = tensors_sha256(bridge.state_dict())
     with contextlib.redirect_stdout(io.StringIO()):  # it prints where it moves
         moved = bridge.to(device=device, dtype=getattr(torch, dtype))

@@ -94,11 +94,18 @@ def read_native(path: Path) -> NativeCheckpoint:
     return NativeCheckpoint(path=path, tensors=tensors, config=config, metadata=metadata)
 
 
-def boot_native(config: Mapping[str, Any], *, tensors: Mapping[str, Tensor] | None = None) -> TransformerBridge:
+def boot_native(
+    config: Mapping[str, Any], *, tensors: Mapping[str, Tensor] | None = None, where: str = "the checkpoint"
+) -> TransformerBridge:
     """A native bridge in eval mode, raw (before compatibility mode), with these weights or freshly initialised ones.
 
+    Args:
+        config: the architecture.
+        tensors: the weights, by the bridge's names.
+        where: the file that they come from, for the error.
+
     Raises:
-        ModelError: the configuration or the tensors do not make a model.
+        ModelError: the configuration makes no model, or a tensor is missing, unknown or of another shape.
     """
     from transformer_lens.config import TransformerBridgeConfig
     from transformer_lens.model_bridge.sources.native import boot
@@ -107,10 +114,11 @@ def boot_native(config: Mapping[str, Any], *, tensors: Mapping[str, Tensor] | No
         # a seed forks the generator, so that booting never moves the global one
         seeded = {**config, "seed": config.get("seed") or 0}
         bridge: Any = boot(TransformerBridgeConfig.from_dict(seeded))
-        if tensors is not None:
-            bridge.load_state_dict(dict(tensors), strict=True)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"configuration {dict(config)} and its tensors make no native model: {error}") from error
+        raise ModelError(f"configuration {dict(config)} makes no native model: {error}") from error
+    if tensors is not None:
+        _require_shapes(tensors, bridge.state_dict(), where=where)
+        bridge.load_state_dict(dict(tensors), strict=True)
     bridge.eval()  # boot returns it in training mode
     booted: TransformerBridge = bridge
     return booted
@@ -119,9 +127,26 @@ def boot_native(config: Mapping[str, Any], *, tensors: Mapping[str, Tensor] | No
 def load_native(path: Path) -> TransformerBridge:
     """The verified checkpoint as a bridge in eval mode and compatibility mode; errors as `read_native`."""
     checkpoint = read_native(path)
-    bridge = boot_native(checkpoint.config, tensors=checkpoint.tensors)
+    bridge = boot_native(checkpoint.config, tensors=checkpoint.tensors, where=str(path))
     bridge.enable_compatibility_mode()
     return bridge
+
+
+def _require_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, where: str) -> None:
+    """Raise ModelError that names what does not fit: the first three tensors, with both shapes."""
+    problems = [f"{name!r} is missing" for name in expected if name not in tensors]
+    problems += [f"{name!r} is not of this architecture" for name in tensors if name not in expected]
+    problems += [
+        f"{name!r} has shape {list(tensors[name].shape)} instead of {list(each.shape)}"
+        for name, each in expected.items()
+        if name in tensors and tensors[name].shape != each.shape
+    ]
+    if problems:
+        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ModelError(
+            f"{where} does not hold the weights that its configuration describes: {'; '.join(problems[:3])}{more}. "
+            "Restore the file from the repository, or train it again with `mechclaims train`."
+        )
 
 
 def _plain_config(cfg: Any) -> dict[str, Any]:

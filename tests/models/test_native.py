@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from harness.models.model import Model, load, untrained_twin
 from harness.models.native import boot_native, load_native, read_native, save_native
 from harness.models.recipes import Progress, Recipe, known_recipes, register_recipe, train
 from harness.models.registry import ModelSpec, find, shipped_spec
+from tests.paths import REPOSITORY
 
 # Wider than the ten vocabulary entries, and few positions: a forward pass takes a millisecond.
 CONFIG: dict[str, Any] = {
@@ -115,8 +117,29 @@ def test_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
 
 def test_configuration_that_does_not_fit_the_tensors_is_refused(tmp_path: Path) -> None:
     checkpoint(tmp_path / "a.safetensors")
-    with pytest.raises(ModelError, match="make no native model"):
-        boot_native({**CONFIG, "n_ctx": 25}, tensors=read_native(tmp_path / "a.safetensors").tensors)
+    tensors = read_native(tmp_path / "a.safetensors").tensors
+    with pytest.raises(
+        ModelError, match=r"a\.safetensors does not hold .*: '.*' has shape \[\d+, \d+\] instead of \[25, "
+    ):
+        boot_native({**CONFIG, "n_ctx": 25}, tensors=tensors, where="a.safetensors")
+    with pytest.raises(ModelError, match="makes no native model"):
+        boot_native({"n_layers": 2}, tensors=tensors)
+
+
+@pytest.mark.parametrize("name", ["addition-5d-2l-0", "modular-addition-113-0"])
+def test_a_shipped_checkpoint_with_other_tensors_is_refused_by_their_names(tmp_path: Path, name: str) -> None:
+    from safetensors.torch import save_file
+
+    from harness.models.fingerprint import tensors_sha256
+
+    whole = read_native(REPOSITORY / "fixtures" / "checkpoints" / f"{name}.safetensors")
+    narrow = {**whole.tensors, (part := "blocks.0.mlp.in.weight"): whole.tensors["blocks.0.mlp.in.weight"][:-1].clone()}
+    without = {key: tensor for key, tensor in whole.tensors.items() if key != part}
+    path = tmp_path / "a.safetensors"
+    for tensors, said in ((narrow, r"has shape \[511, 128\] instead of \[512, 128\]"), (without, "is missing")):
+        save_file(tensors, path, metadata={**whole.metadata, "sha256": tensors_sha256(tensors)})
+        with pytest.raises(ModelError, match=rf"a\.safetensors does not hold .*'{re.escape(part)}' {said}"):
+            load_native(path)
 
 
 def test_booting_leaves_the_global_generator_alone() -> None:
