@@ -15,7 +15,11 @@ from harness.mechanism import Mechanism
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may vary. Everything but the device enters the record's content hash."""
+    """What a user may vary. Everything but the device enters the record's content hash.
+
+    `drawn_for` is the fingerprint of the model whose prompts are drawn, where it is not the model's own: another model
+    under the same id is then compared with the first on the same units.
+    """
 
     profile: Profile = "default"
     data_seed: int = 0
@@ -26,12 +30,14 @@ class Options:
     dtype: str = "float32"
     weights: Mapping[str, Path] = field(default_factory=dict)
     memory_budget_mib: int | None = None
+    drawn_for: str | None = None
     ignore_preconditions: bool = False
 
     @property
     def exploratory(self) -> bool:
-        """Other heads or another n than registered: shown, never a verdict."""
-        return self.n_units is not None or self.subjects is not None or self.subjects_file is not None
+        """Other heads, another n or another model's prompts than registered: shown, never a verdict."""
+        chosen = (self.n_units, self.subjects, self.subjects_file, self.drawn_for)
+        return any(choice is not None for choice in chosen)
 
 
 @dataclass(frozen=True)

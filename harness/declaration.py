@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from harness.errors import DeclarationError
 
@@ -158,10 +158,13 @@ class Claim:
             return "clopper-pearson"
         return "bca" if clusters >= BCA_FROM else "bootstrap-t"
 
+    def deciding(self) -> dict[str, Any]:
+        """Every field above but profiles and cost, as plain values: what is registered."""
+        return {name: value for name, value in asdict(self).items() if name not in ("profiles", "cost")}
+
     def hash(self) -> str:
-        """sha256 over every field above but profiles and cost, in canonical JSON."""
-        deciding = {name: value for name, value in asdict(self).items() if name not in ("profiles", "cost")}
-        text = json.dumps(deciding, sort_keys=True, ensure_ascii=True, allow_nan=False)
+        """sha256 over the fields that decide, in canonical JSON."""
+        text = json.dumps(self.deciding(), sort_keys=True, ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def problems(self) -> list[str]:

@@ -50,6 +50,10 @@ class StoreError(MechclaimsError):
     """A record or a run folder cannot be read or written."""
 
 
+class ComparisonError(MechclaimsError):
+    """Two runs cannot be compared as asked: a bad expression, or options that do not go together."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known word, or an empty string where none is near."""
     nearest = get_close_matches(word, list(known), n=1)

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from harness.declaration import Claim
-from harness.errors import DeclarationError
+from harness.errors import DeclarationError, StatisticsError
 from harness.subjects import Subject
 from harness.values import UnitValues
 
 WHOLE = ("joint", "model")
 """Names of a single row that stands for all of the subject's heads together, or for the model's behaviour."""
+ROUNDING = 1e-6
+"""In float32 a softmax sums to 1 within this."""
+
+
+PROBABILITY_SPAN = 2.0
+"""What a difference of two differences of probabilities can reach: 1 less -1."""
+
+
+def check_range(claim: Claim, treated: UnitValues, *, control: UnitValues) -> None:
+    """Raise StatisticsError where values cannot be what the metric's unit says: such numbers are not to be stored.
+
+    A binary metric is 0 or 1 (its controls may be shares over several shuffles), probabilities and what is subtracted
+    from them lie within 2 of zero; other units have no bounds.
+    """
+    low, high = -PROBABILITY_SPAN, PROBABILITY_SPAN
+    if claim.metric.binary:
+        low, high = 0.0, 1.0
+        if not np.isin(treated.values, (0.0, 1.0)).all():
+            raise StatisticsError(f"claim {claim.id!r}: metric {claim.metric.name!r} is binary and has other values")
+    elif not claim.metric.unit.endswith("probability"):
+        return
+    for what, values in (("the treated values", treated), ("a control", control)):
+        found = values.values[(values.values < low - ROUNDING) | (values.values > high + ROUNDING)]
+        if found.size:
+            raise StatisticsError(
+                f"claim {claim.id!r}: {what} has {found.flat[0]:g}, no {claim.metric.unit} ({low:g} to {high:g}); "
+                "the metric or its unit is wrong"
+            )
 
 
 def check_treated(claim: Claim, treated: UnitValues, *, n_units: int, subject: Subject | None) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from harness.contrasts import Against, Contrast, contrasts_of, ranks_of
 from harness.declaration import Claim, Margin
 from harness.errors import StatisticsError
+from harness.filling import check_range
 from harness.stats.records import Condition, Judgement, Rule, Sampling
 from harness.values import UnitValues
 
@@ -59,7 +60,7 @@ def judge_evidence(
     Of a replication on the paper's own prompts nothing is resampled.
 
     Raises:
-        StatisticsError: what was filled does not correspond: other units, other components.
+        StatisticsError: what was filled does not correspond (other units, other components) or is out of range.
     """
     if exact is not None:
         return _judge_exact(claim, exact, assay_shown=assay_shown, failed=failed)
@@ -67,6 +68,8 @@ def judge_evidence(
         raise StatisticsError(f"claim {claim.id!r} has no treated values")
     _check_margins(treated, margins)
     contrasts = [contrast for entry in against for contrast in contrasts_of(claim, treated, entry=entry)]
+    for contrast in contrasts:
+        check_range(claim, contrast.treated, control=contrast.against)
     sections: dict[str, Any] = {
         "units": {"ids": treated.units, "clusters": treated.clusters},
         "measured": _measured(treated, contrasts, margins),

@@ -38,3 +38,14 @@ def outcome_of(record: Record, *, require: str | None = None, subjects_given: bo
         return TestOutcome("passed", f"{said} ({'exploratory' if record.exploratory else 'no verdict registered'})")
     expected = record.expectation["verdict"]
     return TestOutcome("passed" if verdict == expected else "failed", f"{said} (registered: {expected})")
+
+
+def properties_of(record: Record) -> list[tuple[str, str]]:
+    """What JUnit XML and other reports of pytest say of a claim's test, as names and values."""
+    expected = None if record.exploratory or record.expectation is None else record.expectation["verdict"]
+    return [
+        ("claim", str(record.claim["id"])),
+        ("model", str(record.model["id"])),
+        ("verdict", record.verdict),
+        ("registered", "none" if expected is None else str(expected)),
+    ]

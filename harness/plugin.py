@@ -16,13 +16,16 @@ from harness.declaration import Claim
 from harness.errors import MechclaimsError, ModelNotHere
 from harness.evidence import Record
 from harness.mechanism import Mechanism, open_mechanism
-from harness.outcomes import outcome_of
+from harness.outcomes import outcome_of, properties_of
 from harness.papers import paper_problems
 from harness.planning import availability_of, plan_lines, subject_problems
-from harness.plugin_checks import check_chosen, check_places, check_shadowing
+from harness.plugin_checks import bound_of, check_chosen, check_places, check_shadowing, without_model
+from harness.plugin_compare import add_compare_options, bound_to_baseline, start_gate
+from harness.plugin_faults import Faults
 from harness.plugin_options import (
     add_options,
     check_options,
+    checked_into,
     chosen_models,
     data_seeds,
     given_options,
@@ -30,6 +33,7 @@ from harness.plugin_options import (
     params_of,
 )
 from harness.progress import announcer, closing_lines
+from harness.registration import check_registered, with_registration
 from harness.reporting import RunFolder
 from harness.seeding import Streams
 from harness.session import BoundClaim, Loaded, Prepared, asking, measuring, not_run, prepare
@@ -39,6 +43,7 @@ from harness.workers import is_worker, share_cores
 FIXTURES = ("model", "weights", "subject", "evidence", "rng")
 
 _run = pytest.StashKey[RunFolder]()
+_faults = pytest.StashKey[Faults]()
 _loaded = pytest.StashKey[Loaded]()
 _mechanisms = pytest.StashKey[dict[Path, Mechanism]]()
 _ids = pytest.StashKey[dict[str, str]]()
@@ -47,6 +52,7 @@ _ids = pytest.StashKey[dict[str, str]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options; `mechclaims` runs read nothing else from the command line."""
     add_options(parser)
+    add_compare_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,9 +67,12 @@ def pytest_configure(config: pytest.Config) -> None:
     reports = Path(config.getoption("--evidence-dir") or config.rootpath / "reports")
     given = given_options(config)
     config.stash[_run] = RunFolder(reports, path=None if folder is None else Path(folder), options=given)
-    config.stash[_loaded] = Loaded()
+    config.stash[_faults] = Faults(config.stash[_run])
+    config.pluginmanager.register(config.stash[_faults])
+    config.stash[_loaded] = Loaded(check=checked_into(config.stash[_run]))
     config.stash[_mechanisms] = {}
     config.stash[_ids] = {}
+    start_gate(config, folder=config.stash[_run])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -110,31 +119,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for model_id in chosen_models(config, claim, mechanism)
         for seed in data_seeds(config)
     ]
-    metafunc.parametrize("bound_claim", params_of(bound), indirect=True)
+    metafunc.parametrize("bound_claim", params_of(bound_to_baseline(bound, config)), indirect=True)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Let `-k` choose by claim id too."""
-    if bound := _bound(item):
+    if bound := bound_of(item):
         item.extra_keyword_matches.add(bound.claim.id)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Measure model by model, so that each is loaded once; refuse fixtures that shadow ours."""
-    if placeholders := [item for item in items if _without_model(item)]:
+    if placeholders := [item for item in items if without_model(item)]:
         config.hook.pytest_deselected(items=placeholders)
         items[:] = [item for item in items if item not in placeholders]
     order: dict[str, int] = {}
     for item in items:
-        bound = _bound(item)
+        bound = bound_of(item)
         if bound is None:
             continue
         order.setdefault(bound.model_id, len(order))
         check_shadowing(item, names=FIXTURES, plugin=__name__)
     if not is_worker(config):
         check_chosen(_bound_of(items), require=config.getoption("--require"))
-    items.sort(key=lambda item: order.get(entry.model_id, -1) if (entry := _bound(item)) else -1)
+    items.sort(key=lambda item: order.get(entry.model_id, -1) if (entry := bound_of(item)) else -1)
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
@@ -166,6 +175,7 @@ def prepared_claim(bound_claim: BoundClaim, request: pytest.FixtureRequest) -> P
     config = request.config
     share_cores(config)
     try:
+        check_registered(bound_claim)
         where = availability_of(bound_claim)
         if not where.here:
             raise ModelNotHere(f"{bound_claim.model_id} is not on this machine.", remedy=where.remedy)
@@ -178,7 +188,8 @@ def prepared_claim(bound_claim: BoundClaim, request: pytest.FixtureRequest) -> P
     # Outside the except block: pytest would print the error a second time as the context of the outcome.
     if isinstance(problem, ModelNotHere):
         record = not_run(bound_claim, reason=str(problem).split(" To bring it:")[0], remedy=problem.remedy)
-        config.stash[_run].add(record)
+        config.stash[_faults].store(request.node, with_registration(record, bound_claim))
+        request.node.user_properties += properties_of(record)
         pytest.skip(outcome_of(record).reason)
     pytest.fail(str(problem), pytrace=False)
 
@@ -228,7 +239,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     try:
         with measuring(ready.bound), asking(ready.evidence):
             result = yield
-        record = ready.record()
+        record = with_registration(ready.record(), ready.bound)
     except MechclaimsError as error:
         problem = f"{type(error).__name__}: {error}"
     if problem is not None:  # outside the except block, so that pytest prints it once
@@ -243,8 +254,8 @@ def _nothing_to_ask(**_: object) -> None:
 
 def _finish(item: pytest.Item, record: Record) -> None:
     config = item.config
-    config.stash[_run].add(record)
-    item.user_properties.append(("verdict", record.verdict))
+    config.stash[_faults].store(item, record)
+    item.user_properties += properties_of(record)
     given = config.getoption("--subjects") is not None
     outcome = outcome_of(record, require=config.getoption("--require"), subjects_given=given)
     if outcome.status == "failed":
@@ -258,38 +269,28 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if is_worker(config) or config.option.collectonly:
         return
-    folder = config.stash[_run]
     stopped = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR) or bool(session.shouldstop)
-    records = folder.finish(interrupted=stopped or bool(session.shouldfail))
+    records = config.stash[_faults].finish(session, interrupted=stopped or bool(session.shouldfail))
     if records and exitstatus == pytest.ExitCode.OK and all(record.not_run for record in records):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the verdicts and where the evidence lies."""
-    folder = config.stash[_run]
-    if records := folder.records():
+    faults, folder = config.stash[_faults], config.stash[_run].path
+    records = faults.records()
+    lines = [*closing_lines(records, require=config.getoption("--require"), folder=folder)] if records else []
+    if lines := [*lines, *faults.lines()]:
         terminalreporter.section("claims")
-        for line in closing_lines(records, require=config.getoption("--require"), folder=folder.path):
+        for line in lines:
             terminalreporter.write_line(line)
 
 
 # -- private -----------------------------------------------------------------------------------------------------
 
 
-def _bound(item: pytest.Item) -> BoundClaim | None:
-    callspec = getattr(item, "callspec", None)
-    bound = None if callspec is None else callspec.params.get("bound_claim")
-    return bound if isinstance(bound, BoundClaim) else None
-
-
 def _bound_of(items: Sequence[pytest.Item]) -> list[BoundClaim]:
-    return [bound for bound in map(_bound, items) if bound is not None]
-
-
-def _without_model(item: pytest.Item) -> bool:
-    """A claim that applies to none of the chosen models: pytest makes one placeholder of it."""
-    return hasattr(getattr(item, "function", None), "__claim__") and _bound(item) is None
+    return [bound for bound in map(bound_of, items) if bound is not None]
 
 
 def _mechanism(config: pytest.Config, folder: Path) -> Mechanism:

@@ -10,7 +10,20 @@ import pytest
 from harness.bound_claim import BoundClaim
 from harness.errors import MechclaimsError
 from harness.planning import given_subject_problems
+from harness.registration import lock_of
 from harness.store import baseline_of, check_writable, supported_claims
+
+
+def bound_of(item: pytest.Item) -> BoundClaim | None:
+    """The claim bound to a model that this test stands for; None for any other test."""
+    callspec = getattr(item, "callspec", None)
+    bound = None if callspec is None else callspec.params.get("bound_claim")
+    return bound if isinstance(bound, BoundClaim) else None
+
+
+def without_model(item: pytest.Item) -> bool:
+    """A claim that applies to none of the chosen models: pytest makes one placeholder of it."""
+    return hasattr(getattr(item, "function", None), "__claim__") and bound_of(item) is None
 
 
 def check_shadowing(item: pytest.Item, *, names: Sequence[str], plugin: str) -> None:
@@ -42,7 +55,7 @@ def requirable(bound: BoundClaim) -> bool:
 
 
 def check_places(bound: Sequence[BoundClaim], *, reports: Path) -> None:
-    """Raise UsageError where evidence cannot be written, the baseline is damaged, or the device is not here."""
+    """Raise UsageError where evidence cannot be written, baseline or lock are damaged, or the device is not here."""
     if not bound:
         return
     try:
@@ -50,6 +63,8 @@ def check_places(bound: Sequence[BoundClaim], *, reports: Path) -> None:
         for folder in {baseline_of(entry.mechanism.folder) for entry in bound} - {None}:
             assert folder is not None
             supported_claims(folder)
+        for mechanism in {entry.mechanism.folder: entry.mechanism for entry in bound}.values():
+            lock_of(mechanism)
         for device in {entry.options.device for entry in bound} - {"cpu"}:
             _check_device(device)
     except MechclaimsError as error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
@@ -16,6 +16,11 @@ from harness.mechanism import Mechanism
 from harness.planning import check_model_ids, default_models, item_slug, parse_subjects
 from harness.stats.records import Verdict
 from harness.store import check_writable
+
+if TYPE_CHECKING:
+    from harness.models.model import Model
+    from harness.reporting import RunFolder
+    from harness.sanity import Battery
 
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
 
@@ -114,6 +119,19 @@ def check_options(config: pytest.Config) -> None:
     n_units = config.getoption("--n-units")
     if n_units is not None and n_units < 2:
         raise pytest.UsageError(f"--n-units is {n_units}; an interval needs at least 2 units, a verdict at least 12")
+
+
+def checked_into(run: RunFolder) -> Callable[[Model], Battery]:
+    """The sanity battery, its result stored in a run's folder before the model's first claim."""
+
+    def check(model: Model) -> Battery:
+        from harness.sanity import run_battery
+
+        battery = run_battery(model)
+        run.add_sanity(battery.as_dict())
+        return battery
+
+    return check
 
 
 def given_options(config: pytest.Config) -> dict[str, object]:

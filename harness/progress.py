@@ -32,8 +32,21 @@ def closing_lines(records: Sequence[Record], *, require: str | None, folder: Pat
     kept = sum(record.expectation is not None and not record.exploratory for record in records)
     if require is not None and kept:
         yield f"--require {require}: not asked of the {kept} that have a registered verdict"
+    yield from _registration_lines(records)
     missing = sorted({str(record.not_run["remedy"]) for record in records if record.not_run})
     if missing:
         yield "not run, and what would bring the model:"
         yield from (f"  {remedy}" for remedy in missing)
     yield f"evidence: {folder}; `mechclaims report` writes it as Markdown"
+
+
+def _registration_lines(records: Sequence[Record]) -> Iterator[str]:
+    """How many verdicts nobody registered, and which were measured by other code than was registered."""
+    ran = [record for record in records if not record.not_run]
+    said = [(record, record.claim.get("registration") or {}) for record in ran]
+    free = sum(registration.get("state") == "not registered" for _, registration in said)
+    if free:
+        yield f"not registered: {free} of {len(ran)} verdicts; `mechclaims register` fixes claims before measuring"
+    other = sorted({str(record.claim["id"]) for record, registration in said if registration.get("same_body") is False})
+    if other:
+        yield f"measured by other code than was registered: {', '.join(other)}"

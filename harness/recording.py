@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness.bound_claim import BoundClaim
@@ -34,6 +35,7 @@ def record_of(prepared: Prepared) -> Record:
             "profile": options.profile, "n_units": prepared.evidence.n_units, "dtype": options.dtype,
             "device": options.device,
             **({"memory_budget_mib": options.memory_budget_mib} if options.memory_budget_mib else {}),
+            **({"drawn_for": options.drawn_for} if options.drawn_for else {}),
         },
         command=bound.command(),
         expectation=None if expectation is None else asdict(expectation),
@@ -82,4 +84,5 @@ def _sections(evidence: Evidence) -> dict[str, Any]:
 def _cost(prepared: Prepared) -> dict[str, Any]:
     # ru_maxrss is in KiB on Linux, in bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-    return {"seconds": round(time.perf_counter() - prepared.started, 3), "peak_mib": round(peak, 1)}
+    seconds = round(time.perf_counter() - prepared.started, 3)
+    return {"seconds": seconds, "peak_mib": round(peak, 1), "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}

@@ -10,8 +10,19 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from harness.compare.manifest import write_manifest
 from harness.evidence import Record
-from harness.store import RUN_INFO, RUNS, Run, point_latest, run_name, write_record, write_run_info
+from harness.store import (
+    RUN_INFO,
+    RUNS,
+    Run,
+    point_latest,
+    read_sanity,
+    run_name,
+    write_record,
+    write_run_info,
+    write_sanity,
+)
 
 _PACKAGES = ("mechclaims", "torch", "transformers", "transformer-lens", "numpy", "scipy", "statsmodels", "pytest")
 
@@ -29,7 +40,7 @@ class RunFolder:
         """
         self.reports = reports
         self.commit, self.dirty = _git_state()
-        self.path = path or reports / RUNS / f"{run_name(commit=self.commit)}-{os.getpid()}"
+        self.path = path or _free(reports / RUNS / f"{run_name(commit=self.commit)}-{os.getpid()}")
         self.options = dict(options or {})
         self.started = _now()
 
@@ -43,14 +54,19 @@ class RunFolder:
             point_latest(self.path)
         return path
 
+    def add_sanity(self, battery: Mapping[str, object]) -> None:
+        """Store the checks of one model, before its first record; a file of its own, for workers have other models."""
+        write_sanity(battery, folder=self.path)
+
     def records(self) -> list[Record]:
         """The records so far; none where nothing was measured."""
         return Run(self.path, {}).records() if self.path.exists() else []
 
     def finish(self, *, interrupted: bool) -> list[Record]:
-        """Write `run.json` for good and point `latest` here; returns the records."""
+        """Write the manifest and, for good, `run.json`, and point `latest` here; returns the records."""
         records = self.records()
         if records:
+            write_manifest(Run(self.path, {}))
             write_run_info(self._info(interrupted=interrupted), folder=self.path)
             point_latest(self.path)
         return records
@@ -65,7 +81,14 @@ class RunFolder:
             "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
             "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
             "options": self.options,
+            "sanity": read_sanity(self.path),
         }
+
+
+def _free(path: Path) -> Path:
+    """The path, or with a number where a run of this process has that name already: two within one second."""
+    tried = (path, *(path.with_name(f"{path.name}.{number}") for number in range(2, 1_000)))
+    return next(each for each in tried if not each.exists())
 
 
 def _git_state() -> tuple[str, bool]:

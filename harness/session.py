@@ -23,6 +23,7 @@ from harness.interventions import slow_path_note
 from harness.mechanism import Announce, discovery_streams, folder_of, import_file, open_mechanism
 from harness.memory import Loaded
 from harness.recording import record_of
+from harness.registration import check_registered, with_registration
 from harness.seeding import Streams
 from harness.subjects import Subject, SubjectsFile, head_problems, read_subjects
 
@@ -86,7 +87,8 @@ def prepare(
 ) -> Prepared:
     """Load what the claim needs, find its subject and open its evidence.
 
-    Where discovery finds no head the evidence is decided already, as `invalid`, and the body is not to be run.
+    Where discovery finds no head, or the model fails the sanity battery, the evidence is decided already, as `invalid`,
+    and the body is not to be run.
 
     Args:
         bound: the claim and the model's id.
@@ -95,11 +97,14 @@ def prepare(
         target: a model or weights to use in place of the one that `bound.model_id` names (negatives, null worlds).
         subject: heads to use in place of the registered ones.
     """
+    missing = None
     if target is None:
         target = _target(bound, loaded)
-    streams = streams_of(bound.claim, fingerprint=target.fingerprint, data_seed=bound.options.data_seed)
-    missing = None
-    if subject is None:
+        if not (bound.needs_weights_only or bound.options.ignore_preconditions):  # negatives are no sound models
+            missing = loaded.problem(target)
+    drawn_for = bound.options.drawn_for or target.fingerprint
+    streams = streams_of(bound.claim, fingerprint=drawn_for, data_seed=bound.options.data_seed)
+    if subject is None and missing is None:
         try:
             subject = _subject(bound, target, loaded, announce)
         except (SubjectNotFound, NotCovered) as error:
@@ -138,8 +143,10 @@ def run(claim_id: str, *, model: str, claims: str | Path = "claims", **options: 
         **options: fields of `Options`, e.g. `n_units=16` (which makes the record exploratory).
 
     Raises:
-        DeclarationError: no such claim. ModelError: the model cannot be used.
+        DeclarationError: no such claim, or it is not what was registered. ModelError: the model cannot be used.
     """
+    from harness.sanity import run_battery
+
     folder = folder_of(claim_id, claims=Path(claims))
     known = []
     for path in sorted(folder.glob("test_*.py")):
@@ -151,7 +158,8 @@ def run(claim_id: str, *, model: str, claims: str | Path = "claims", **options: 
             known.append(claim.id)
             if claim.id == claim_id:
                 bound = BoundClaim(claim, test, source, open_mechanism(folder), model, Options(**options))
-                return measure(bound, loaded=Loaded())
+                check_registered(bound)
+                return with_registration(measure(bound, loaded=Loaded(check=run_battery)), bound)
     raise DeclarationError(f"no claim {claim_id!r} below {folder}; there are: {', '.join(known) or 'none'}")
 
 

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StoreError
-from harness.evidence import Record, from_json
+from harness.evidence import Record, from_json, plain_from_json
 
 RUNS = "runs"
 BASELINE = "baseline"
 LATEST = "latest"
 RUN_INFO = "run.json"
+SANITY = "sanity"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,15 @@ class Run:
         found = [read_record(path) for path in self.record_files()]
         return sorted(found, key=lambda record: (record.claim["id"], record.model["id"], record.seeds["data_seed"]))
 
+    def plain_records(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Every file with its record as plain values, one after the other: for thousands of them.
+
+        Raises:
+            StoreError: a record is damaged; the message names the file.
+        """
+        for path in self.record_files():
+            yield path, plain_from_json(_text_of(path), where=str(path))
+
 
 def read_record(path: Path) -> Record:
     """The record in a file.
@@ -54,11 +65,7 @@ def read_record(path: Path) -> Record:
     Raises:
         StoreError: it cannot be read, is cut short, was edited, or is no record; the message names the file.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: cannot be read as a record ({error}).") from error
-    return from_json(text, where=str(path))
+    return from_json(_text_of(path), where=str(path))
 
 
 def run_name(*, commit: str) -> str:
@@ -85,6 +92,22 @@ def write_run_info(info: Mapping[str, Any], *, folder: Path) -> None:
     write_atomically(folder / RUN_INFO, text=json.dumps(info, indent=1, allow_nan=False) + "\n")
 
 
+def write_sanity(battery: Mapping[str, Any], *, folder: Path) -> Path:
+    """The file, in `sanity/` of a run folder, that now holds the checks of one model (`harness.sanity.Battery`)."""
+    path = folder / SANITY / f"{slug(str(battery['model']))}.json"
+    write_atomically(path, text=json.dumps(battery, indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def read_sanity(folder: Path) -> list[dict[str, Any]]:
+    """The checks of every model of a run folder, in the order of their files.
+
+    Raises:
+        StoreError: one of them cannot be read; the message names the file.
+    """
+    return [_plain_json(path) for path in sorted((folder / SANITY).glob("*.json"))]
+
+
 def point_latest(folder: Path) -> None:
     """Make `latest`, a one-line file beside `runs/`, name this run folder."""
     write_atomically(folder.parent.parent / LATEST, text=f"{RUNS}/{folder.name}\n")
@@ -101,13 +124,19 @@ def open_run(path: Path) -> Run:
     folder = next((place for place in (path, *_newest_first(path)) if _is_run(place)), None)
     if folder is None:
         raise StoreError(f"{path}: no run folder here; `pytest claims/` makes one")
+    info = _plain_json(folder / RUN_INFO) if (folder / RUN_INFO).exists() else {"interrupted": True}
+    return Run(path=folder, info={SANITY: read_sanity(folder), **info})
+
+
+def _plain_json(path: Path) -> dict[str, Any]:
+    """The object in a file of a run folder that is no record."""
     try:
-        info = json.loads((folder / RUN_INFO).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        info = {"interrupted": True}
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise StoreError(f"{folder / RUN_INFO}: not readable ({error}); run the claims again") from error
-    return Run(path=folder, info=info)
+        raise StoreError(f"{path}: not readable ({error}); run the claims again") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{path}: holds no JSON object; run the claims again")
+    return content
 
 
 def _newest_first(reports: Path) -> Iterator[Path]:
@@ -125,7 +154,14 @@ def _is_run(folder: Path) -> bool:
 
 def _record_files(folder: Path) -> list[Path]:
     """The files of a run folder that hold records, in the order of their names."""
-    return [path for path in sorted(folder.glob("*.json")) if path.name != RUN_INFO]
+    return [path for path in sorted(folder.glob("*.json")) if path.name not in (RUN_INFO, MANIFEST)]
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: cannot be read as a record ({error}).") from error
 
 
 def slug(name: str) -> str:

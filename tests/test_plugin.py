@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sharp_model import save_sharp_model
+
 pytest_plugins = ["pytester"]
 
 REPOSITORY = Path(__file__).parents[1]
@@ -39,25 +41,8 @@ def test_larger(model, evidence, rng):
 
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory):
-    """A random native model as a checkpoint of ours."""
-    from harness.models.native import boot_native, save_native
-
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    config = {
-        "n_layers": 2,
-        "d_model": 16,
-        "n_ctx": 96,
-        "d_head": 8,
-        "n_heads": 2,
-        "d_vocab": 65,
-        "attn_only": True,
-        "normalization_type": "LN",
-        "act_fn": "relu",
-        "positional_embedding_type": "standard",
-        "seed": 0,
-    }
-    save_native(boot_native(config), path, metadata={"recipe": "random", "train_seed": "0", "train_loss": "0"})
-    return path
+    """A native model that the sanity battery lets pass, as a checkpoint of ours."""
+    return save_sharp_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from harness.errors import DeclarationError, ModelError, ModelNotHere, NotSuited
 from harness.evidence import from_json
 from harness.mechanism import Discovery, Mechanism
 from harness.models.registry import find
+from harness.sanity import Battery
 from harness.session import Loaded, discovery_streams, measure, measuring, not_run, prepare, run, streams_of
 from harness.store import write_record
 from harness.subjects import Expectation, SubjectsFile
@@ -400,6 +401,7 @@ def claims(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "test_toy.py").write_text(FILE, encoding="utf-8")
     monkeypatch.setattr("harness.models.model.load", lambda model_id, **options: MODEL)
+    monkeypatch.setattr("harness.sanity.run_battery", lambda model: Battery(model.id, model.fingerprint, (), 0.0))
     monkeypatch.setattr(sys, "path", list(sys.path))
     return tmp_path / "claims"
 

@@ -1,10 +1,13 @@
-"""`mechclaims show` and `mechclaims report`: stored evidence on the terminal and as Markdown. No model is needed."""
+"""`mechclaims show` and `mechclaims report`: stored evidence on the terminal, as Markdown, as one HTML page.
+
+No model is needed.
+"""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ import click
 from harness.commands.options import claims_option, reports_option
 from harness.errors import StoreError, did_you_mean
 from harness.evidence import Record
+from harness.lock import NAME as LOCK
+from harness.lock import read_lock
+from harness.looks import standing, store_folders
 from harness.papers import NAME, read_papers
 from harness.store import RUNS, Run, open_run, read_record
 
@@ -30,24 +36,38 @@ def show(record: str, model: str | None, reports: Path) -> None:
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Where to write (default: --reports).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="PATH",
+    help="The folder to write into, or with --html the file (default: the folder of --reports).",
+)
+@click.option("--html", "as_html", is_flag=True, help="Write one HTML file, EVIDENCE.html, that needs nothing else.")
+@click.option("--no-figures", is_flag=True, help="Write the tables alone: seconds, also for thousands of records.")
 @claims_option
 @reports_option
-def report(run: str | None, out: Path | None, claims: Path, reports: Path) -> None:
+def report(
+    run: str | None, out: Path | None, *, as_html: bool, no_figures: bool, claims: Path, reports: Path
+) -> None:
     """Write EVIDENCE.md with its figures from stored records: of RUN, a run's folder or name, or of the newest run."""
     from harness.report import write_report
+    from harness.report.html import write_html
+    from harness.report.reading import verdict_of
     from harness.report.text import plural
 
+    if as_html and no_figures:
+        raise click.UsageError("--no-figures is for Markdown; leave out --html")
     opened = _run(run, reports=reports)
-    records = opened.records()
-    path = write_report(
-        [record.as_dict() for record in records],
+    records, names = _plain_records(opened, lean=no_figures)
+    write = write_html if as_html else partial(write_report, figures=not no_figures)
+    path = write(
+        records,
         out=out or reports,
         run=opened.info,
         papers=_papers(claims / NAME),
-        file_names=_file_names(opened),
+        file_names=names,
+        lock=_standing(claims / LOCK, folders=dict.fromkeys((*store_folders(reports), opened.path))),
     )
-    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(r.verdict for r in records).most_common())
+    counted = Counter(map(verdict_of, records))
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counted.most_common())
     click.echo(f"{path}: {plural(len(records), 'record')} of {opened.path.name} ({verdicts})")
     _say_unfinished(opened)
 
@@ -92,10 +112,24 @@ def _say_unfinished(run: Run) -> None:
         )
 
 
+def _standing(path: Path, *, folders: Iterable[Path]) -> Mapping[str, Any] | None:
+    """What the lock beside the claims says, and how much of the store precedes it; None where there is no lock."""
+    return standing(read_lock(path), folders) if path.is_file() else None
+
+
 def _papers(path: Path) -> Mapping[str, Any]:
     """The bibliography beside the claims; none where a report is made far from them."""
     return read_papers(path) if path.is_file() else {}
 
 
-def _file_names(run: Run) -> dict[str, str]:
-    return {json.loads(path.read_text(encoding="utf-8"))["content_hash"]: path.name for path in run.record_files()}
+def _plain_records(run: Run, *, lean: bool) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+    """A run's records in the order of claim, model and seed, and the name of each one's file by its content hash."""
+    from harness.report import for_tables
+
+    records: list[Mapping[str, Any]] = []
+    names = {}
+    for path, record in run.plain_records():
+        records.append(for_tables(record) if lean else record)
+        names[str(record["content_hash"])] = path.name
+    records.sort(key=lambda record: (record["claim"]["id"], record["model"]["id"], record["seeds"]["data_seed"]))
+    return records, names

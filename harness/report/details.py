@@ -27,7 +27,7 @@ def details(
         _further_tables,
     )
     parts = [_heading(record), _facts(record), *(make(record) for make in tables)]
-    if files is not None:
+    if files is not None and files.formats:
         parts += _pictures(record, files)
     parts += [_caveats(record), _origin(record, file_names), code_block(command_prefix + str(record["command"]))]
     return "\n\n".join(part for part in parts if part)

@@ -133,9 +133,9 @@ def _in_its_record(effect: Effect, outcome: Entry, record: Entry) -> Effect:
     own = unit if margin is None else str(margin["unit"])
     judged = record["judgement"].get("components") or ()
     adjusted = next((one.get("p_adjusted") for one in judged if one["component"] == outcome["component"]), None)
-    return replace(
-        effect, unit=own, foreign=own != unit, scale=scale, p_adjusted=None if adjusted is None else to_float(adjusted)
-    )
+    told = {"unit": own, "foreign": own != unit, "scale": scale}
+    p_adjusted = None if adjusted is None else to_float(adjusted)
+    return Effect(**{**vars(effect), **told, "p_adjusted": p_adjusted})  # `replace` takes four times as long
 
 
 def _exact_effect(record: Entry) -> Effect | None:

@@ -31,7 +31,7 @@ class FigureFiles:
 
     Attributes:
         out: the folder of the report.
-        formats: `png` is shown; further formats lie beside it.
+        formats: `png` is shown; further formats lie beside it. With none nothing is drawn.
         written: file names so far.
     """
 
@@ -41,6 +41,8 @@ class FigureFiles:
 
     def show(self, name: str, *, draw: Callable[[], Figure], caption: str) -> str:
         """Markdown of the drawn figure with its caption; where it cannot be drawn, a line that says why."""
+        if not self.formats:
+            return ""
         try:
             figure = draw()
         except StoreError as error:

@@ -8,7 +8,10 @@ from typing import Any
 
 from harness.errors import StoreError
 from harness.report.figure_files import FigureFiles
+from harness.report.holding import where_findings_hold
 from harness.report.reading import TIERS, Entry, grouped
+from harness.report.registration import registration_page
+from harness.report.sanity import sanity_page
 from harness.report.section import Combine, Settings, section
 from harness.report.seeds import combine_trained
 from harness.report.summary import summary
@@ -32,7 +35,9 @@ def write_report(
     file_names: Mapping[str, str] | None = None,
     combine: Combine | None = combine_trained,
     formats: Sequence[str] = ("png",),
+    figures: bool = True,
     command_prefix: str = "",
+    lock: Entry | None = None,
 ) -> Path:
     """The path of `EVIDENCE.md`, written into `out` with `figures/` beside it.
 
@@ -44,7 +49,9 @@ def write_report(
         file_names: file name of each record, by its content hash.
         combine: combines the trained seeds of one claim on one model family into a table.
         formats: `"png"` is shown; add `"svg"` to have vector files beside it.
+        figures: false for the tables alone, in seconds where there are thousands of records.
         command_prefix: stands before each record's command.
+        lock: what is registered (`harness.looks.standing`); None where the project has no lock.
 
     Raises:
         StoreError: no record, an unknown format, or a folder that cannot be written to.
@@ -54,8 +61,9 @@ def write_report(
     try:
         out.mkdir(parents=True, exist_ok=True)
         previous = path.read_text(encoding="utf-8") if path.exists() else ""
-        files = FigureFiles(out, formats=("png", *(name for name in formats if name != "png")))
-        settings = Settings(files, papers or {}, file_names or {}, combine, command_prefix)
+        drawn = ("png", *(name for name in formats if name != "png")) if figures else ()
+        files = FigureFiles(out, formats=drawn)
+        settings = Settings(files, papers or {}, file_names or {}, combine, command_prefix, lock)
         text = _document(records, run=run, settings=settings)
         unfinished = path.with_name(f".{path.name}.tmp")
         unfinished.write_text(text, encoding="utf-8", newline="\n")
@@ -77,7 +85,8 @@ def _require(records: Sequence[Entry], *, formats: Sequence[str]) -> None:
 def _document(records: Sequence[Entry], *, run: Mapping[str, Any], settings: Settings) -> str:
     confirmatory = [record for record in records if not record.get("exploratory")]
     exploratory = [record for record in records if record.get("exploratory")]
-    parts = [summary(confirmatory, run=run, files=settings.files)]
+    parts = [summary(confirmatory, run=run, files=settings.files, lock=settings.lock)]
+    parts.append(where_findings_hold(confirmatory))
     for tier in TIERS:
         of_tier = [record for record in confirmatory if record["claim"]["tier"] == tier]
         parts += _sections(of_tier, title=_TIER_HEADINGS[tier], settings=settings)
@@ -86,8 +95,9 @@ def _document(records: Sequence[Entry], *, run: Mapping[str, Any], settings: Set
         title="Exploratory: other heads, other sample sizes, second looks; shown, never a verdict",
         settings=settings,
     )
-    parts.append(_provenance(run))
-    return "\n\n".join(parts) + "\n"
+    sanity = sanity_page(run.get("sanity") or (), records=confirmatory)
+    parts += [registration_page(settings.lock), _provenance(run), sanity]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _sections(records: Sequence[Entry], *, title: str, settings: Settings) -> list[str]:

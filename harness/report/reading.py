@@ -44,6 +44,11 @@ def as_registered(record: Entry) -> bool:
     return not expected or verdict_of(record) in (expected["verdict"], "not run")
 
 
+def registration_state(record: Entry) -> str:
+    """`registered`, `not registered` or `exploratory`, as it was when measured; empty where no lock was asked."""
+    return str((record["claim"].get("registration") or {}).get("state", ""))
+
+
 def outcomes_of(record: Entry) -> Sequence[Entry]:
     """Everything that was judged: one entry per component and control."""
     return (record.get("judgement") or {}).get("outcomes") or ()
@@ -82,6 +87,18 @@ def first_data_seeds(records: Iterable[Entry]) -> list[Entry]:
     for record in sorted(records, key=_order):
         found.setdefault((str(record["claim"]["id"]), str(record["model"]["id"])), record)
     return list(found.values())
+
+
+def for_tables(record: Entry) -> Entry:
+    """The record without the values that figures alone show: thousands of records then fit into memory."""
+    treated = (record.get("measured") or {}).get("treated") or {}
+    exact = record.get("exact")
+    return {
+        **record,
+        "measured": {"treated": {"components": treated.get("components", ())}},
+        "exact": {name: value for name, value in exact.items() if name != "population"} if exact else exact,
+        "pictures": (),
+    }
 
 
 def _order(record: Entry) -> tuple[object, ...]:

@@ -19,6 +19,7 @@ from harness.report.reading import (
     training_seed,
     verdict_of,
 )
+from harness.report.registration import claim_amendments, claim_registration
 from harness.report.seeds import combine_trained
 from harness.report.summary import anchor
 from harness.report.text import code, effect_text, inline, must_be, number, p_value, plural, sentence, table
@@ -37,6 +38,7 @@ class Settings:
         file_names: file name of each record, by content hash.
         combine: see `Combine`; None leaves the seeds uncombined.
         command_prefix: stands before every command.
+        lock: what is registered (`harness.looks.standing`); None where the project has no lock.
     """
 
     files: FigureFiles
@@ -44,6 +46,7 @@ class Settings:
     file_names: Mapping[str, str] = field(default_factory=dict)
     combine: Combine | None = combine_trained
     command_prefix: str = ""
+    lock: Entry | None = None
 
 
 def section(records: Sequence[Entry], *, settings: Settings) -> str:
@@ -54,7 +57,7 @@ def section(records: Sequence[Entry], *, settings: Settings) -> str:
     parts = [
         f'<a id="{anchor(claim["id"])}"></a>\n\n### {inline(claim["id"])}',
         f"> {wording.statement(claim)}",
-        _declaration(newest, settings=settings),
+        _declaration(newest, records, settings=settings),
         _amendments(records),
         _models(families),
         _forest(records, files=settings.files),
@@ -63,7 +66,7 @@ def section(records: Sequence[Entry], *, settings: Settings) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _declaration(record: Entry, *, settings: Settings) -> str:
+def _declaration(record: Entry, records: Sequence[Entry], *, settings: Settings) -> str:
     claim = record["claim"]
     controls = "; ".join(f"“{inline(control['name'])}” ({inline(control['kind'])})" for control in claim["controls"])
     margins = "; ".join(
@@ -78,12 +81,14 @@ def _declaration(record: Entry, *, settings: Settings) -> str:
     version = int(claim["version"])
     amended = ""
     if version > 1:
-        amended = f"version {version}: declared again after results of earlier versions had been seen."
+        amended = f"version {version}: declared again after results of earlier versions had been seen. "
+    amended += claim_amendments(str(claim["id"]), settings.lock)
     declaration = code(str(claim["declaration_hash"])[:16])
     lines = [
         ("Paper", wording.paper(claim, settings.papers)),
         ("Tier", f"{inline(claim['tier'])}, version {claim['version']}, declaration {declaration}"),
-        ("Amended", amended),
+        ("Registered", claim_registration(records, settings.lock)),
+        ("Amended", amended.strip()),
         ("What was done", wording.method(record)),
         ("Controls", controls),
         ("Margins", margins),
@@ -122,7 +127,7 @@ def _effect_cells(effect: Effect | None) -> list[str]:
 
 
 def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
-    if not any(effects_of(record) for record in records):
+    if not files.formats or not any(effects_of(record) for record in records):
         return ""
     claim_id = records[0]["claim"]["id"]
     sizes = sorted({wording.sample_size(record) for record in records if effects_of(record)})
@@ -167,8 +172,9 @@ def _seeds(members: Sequence[Entry]) -> str:
 
 
 def _combined(members: Sequence[Entry], settings: Settings) -> str:
-    trained = [record for record in members if training_seed(record) is not None and effects_of(record)]
-    if settings.combine is None or len(trained) < 2:
+    # Those without effects too: a seed that is `invalid` must not be passed over in "k of k".
+    trained = [record for record in members if training_seed(record) is not None]
+    if settings.combine is None or len(trained) < 2 or not any(effects_of(record) for record in trained):
         return ""
     made = settings.combine(trained)
     if made is None:
@@ -177,6 +183,8 @@ def _combined(members: Sequence[Entry], settings: Settings) -> str:
         [number(value) if isinstance(value, int | float) else inline(value) for value in row] for row in made["rows"]
     ]
     title = inline(made.get("name", f"Combined over {plural(len(trained), 'training seed')}"))
+    if not rows:
+        return f"**{title}**"
     return f"**{title}**\n\n{table([inline(name) for name in made['columns']], rows=rows)}"
 
 

@@ -19,26 +19,50 @@ _COLUMNS = (
     "tau between seeds",
     "prediction interval",
     "seeds",
+    "check: Hartung-Knapp",
 )
 _MEMBER = re.compile(r" \([^()]*\)$")
 
 
 def combine_trained(records: Sequence[Entry]) -> dict[str, Any] | None:
-    """The table that combines records of one claim on several trainings of one model; None where fewer than two count.
+    """The table that combines records of one claim on several trainings of one model; None where fewer than two ran.
 
     Per control, each seed contributes its smallest effect over components ("nearest to failing"), so that the mean
     never hides a head that does not do it. The mean has a t interval on k - 1 degrees of freedom; a seed's own
-    variance is that of a normal interval as wide as its 95 % interval, and serves tau only.
+    variance is that of a normal interval as wide as its 95 % interval, and serves tau and the Hartung-Knapp-Sidik-
+    Jonkman interval that stands beside the mean as a check. Where the seeds cannot be combined there are no rows, and
+    the name says why.
     """
     ran = [record for record in records if verdict_of(record) != "not run"]
-    if len(ran) < 2 or any(verdict_of(record) == "invalid" for record in ran):  # "k of k" must not pass one over
+    if len(ran) < 2:
         return None
+    if problem := _not_combinable(ran):
+        return {"name": f"Not combined over {len(ran)} training seeds: {problem}", "columns": [], "rows": []}
     by_control: dict[str, list[Effect]] = {}
     for record in ran:
         for control, effect in _nearest_to_failing(record).items():
             by_control.setdefault(control, []).append(effect)
-    rows = [_row(control, effects) for control, effects in by_control.items() if len(effects) == len(ran)]
+    rows = [
+        _row(control, effects)
+        if len(effects) == len(ran)
+        else [control, "-", f"not combined: {len(effects)} of {len(ran)} seeds have it", "-", "-", len(effects), "-"]
+        for control, effects in by_control.items()
+    ]
     return {"name": _title(ran), "columns": list(_COLUMNS), "rows": rows}
+
+
+def _not_combinable(ran: Sequence[Entry]) -> str | None:
+    """Why these records say nothing together, or None."""
+    # "k of k" must not pass an invalid seed over
+    invalid = [str(record["model"]["id"]) for record in ran if verdict_of(record) == "invalid"]
+    if invalid:
+        return f"{', '.join(invalid)} is invalid" if len(invalid) == 1 else f"{', '.join(invalid)} are invalid"
+    if len({record["claim"].get("declaration_hash") for record in ran}) > 1:
+        return "they were measured under different declarations of the claim"
+    fingerprints = [record["model"].get("fingerprint") for record in ran]
+    if len(set(fingerprints)) < len(fingerprints):
+        return "two of them are the same weights under two names"
+    return None
 
 
 def _nearest_to_failing(record: Entry) -> dict[str, Effect]:
@@ -57,16 +81,19 @@ def _row(control: str, effects: Sequence[Effect]) -> list[object]:
     estimates = [effect.estimate for effect in effects]
     variances = [((effect.high - effect.low) / (2 * 1.959964)) ** 2 for effect in effects]
     if not all(map(math.isfinite, variances)):
-        return [control, "-", "not combined: a seed's interval is infinite", "-", "-", len(effects)]
+        return [control, "-", "not combined: a seed's interval is infinite", "-", "-", len(effects), "-"]
     try:
         made = combine_seeds(estimates, variances=variances)
     except StatisticsError as error:
-        return [control, "-", f"not combined: {error}", "-", "-", len(effects)]
+        return [control, "-", f"not combined: {error}", "-", "-", len(effects), "-"]
     predicted = "-"
     if made.prediction_low is not None and made.prediction_high is not None:
         predicted = interval(made.prediction_low, made.prediction_high)
     spread = f"{number(made.tau)} {interval(made.tau_low, made.tau_high)}"
-    return [control, number(made.mean), interval(made.low, made.high), spread, predicted, made.seeds]
+    check = "-"
+    if made.check_mean is not None and made.check_low is not None and made.check_high is not None:
+        check = f"{number(made.check_mean)} {interval(made.check_low, made.check_high)}"
+    return [control, number(made.mean), interval(made.low, made.high), spread, predicted, made.seeds, check]
 
 
 def _title(records: Sequence[Entry]) -> str:

@@ -19,6 +19,7 @@ from harness.report.reading import (
     reason_of,
     verdict_of,
 )
+from harness.report.registration import registration_summary
 from harness.report.text import code, inline, listing, number, plural, sentence, table
 
 _TIER_WORDS = {
@@ -28,7 +29,9 @@ _TIER_WORDS = {
 }
 
 
-def summary(records: Sequence[Entry], *, run: Mapping[str, Any], files: FigureFiles) -> str:
+def summary(
+    records: Sequence[Entry], *, run: Mapping[str, Any], files: FigureFiles, lock: Entry | None = None
+) -> str:
     """Markdown of the first page, from records that are not exploratory; of several data seeds the first one counts."""
     decided = first_data_seeds(records)
     parts = [
@@ -38,6 +41,7 @@ def summary(records: Sequence[Entry], *, run: Mapping[str, Any], files: FigureFi
         _what_holds(decided),
         _counts(decided),
         _expected_false(decided),
+        registration_summary(decided, lock),
         *[_matrix(decided, tier=tier) for tier in TIERS],
         _other_seeds(records),
         _surprises(decided),
@@ -181,7 +185,7 @@ def _surprises(records: Sequence[Entry]) -> str:
 
 def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
     inference = [record for record in records if record["claim"]["tier"] == "inference"]
-    if not inference:
+    if not inference or not files.formats:
         return ""
     sizes = sorted({len((r.get("units") or {}).get("ids") or ()) for r in inference} - {0})
     units = f"n = {listing([str(size) for size in sizes], last='or')} units a record; " if sizes else ""

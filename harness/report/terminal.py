@@ -16,6 +16,7 @@ from harness.report.reading import (
     model_label,
     outcomes_of,
     reason_of,
+    registration_state,
     to_float,
     verdict_of,
 )
@@ -74,6 +75,7 @@ def _summary(records: Sequence[Entry], *, shared: Mapping[str, int]) -> Table:
         for record in members:
             marks = [] if as_registered(record) else [f"(registered: {record['expectation']['verdict']})"]
             marks += ["(exploratory)"] if record.get("exploratory") else []
+            marks += ["(not registered)"] if registration_state(record) == "not registered" else []
             _add(
                 table,
                 f"  {plain(model_label(record))}",

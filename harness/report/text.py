@@ -8,6 +8,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from harness.report.effects import Effect
 from harness.report.reading import to_float
@@ -18,13 +19,25 @@ _RUN_OF_BACKTICKS = re.compile(r"`+")
 
 def plain(text: object) -> str:
     """One line of printable text: newlines, tabs and control characters become spaces, runs of spaces one."""
+    return _one_line(str(text))
+
+
+@lru_cache(maxsize=65_536)
+def _one_line(text: str) -> str:
+    if text.isprintable():  # then none of the categories below is in it
+        return " ".join(text.split())
     kept = "".join(" " if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") else char for char in str(text))
     return " ".join(kept.split())
 
 
 def inline(text: object) -> str:
     """Text that Markdown shows as it is, also inside a table: nothing in it can become markup, a link or HTML."""
-    safe = html.escape(plain(text), quote=False)
+    return _escaped(plain(text))
+
+
+@lru_cache(maxsize=65_536)
+def _escaped(line: str) -> str:
+    safe = html.escape(line, quote=False)
     safe = _MARKDOWN.sub(lambda found: "\\" + found[0], safe)
     # An entity, not a backslash: GitHub splits table cells before it reads escapes.
     return safe.replace("|", "&#124;").replace("\\\\", "&#92;")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.report.figure_files import FigureFiles
+from harness.report.holding import where_findings_hold
+from harness.report.section import Settings, section
 from harness.report.seeds import combine_trained
-from tests.report.sample_records import judgement, not_run, outcome, record
+from tests.report.sample_records import claim, judgement, not_run, outcome, record
 
 
 def seeds(estimates: list[float], *, verdict: str = "supported", **changes: Any) -> list[dict[str, Any]]:
@@ -75,3 +79,68 @@ def test_equal_seeds_say_why_they_are_not_combined() -> None:
 def test_one_seed_or_seeds_that_did_not_run_are_not_combined() -> None:
     assert combine_trained(seeds([0.5])) is None
     assert combine_trained([not_run("induction-2l@0"), not_run("induction-2l@1")]) is None
+
+
+def test_hartung_knapp_stands_beside_the_mean_as_a_check() -> None:
+    made = combine_trained(seeds([0.5, 0.6, 0.7]))
+    assert made is not None
+    assert made["columns"][6] == "check: Hartung-Knapp"
+    # Equal variances weigh seeds equally, and where tau is above 0 the interval is then the t interval itself.
+    spread = combine_trained(seeds([0.2, 0.6, 1.0]))
+    assert spread is not None
+    assert spread["rows"][0][6] == f"{spread['rows'][0][1]} {spread['rows'][0][2]}"
+
+
+def test_an_invalid_seed_takes_the_combination_away_and_is_named() -> None:
+    five = seeds([0.5, 0.55, 0.6, 0.65, 0.7])
+    five[3] = record("induction-2l@3", judgement=judgement("invalid", [], reason="a precondition fails"))
+    made = combine_trained(five)
+    assert made is not None
+    assert made["name"] == "Not combined over 5 training seeds: induction-2l@3 is invalid"
+    assert made["rows"] == []
+
+
+def test_the_section_of_a_claim_does_not_pass_over_a_seed_without_effects(tmp_path: Path) -> None:
+    five = seeds([0.5, 0.55, 0.6, 0.65, 0.7])
+    five[3] = record("induction-2l@3", judgement=judgement("invalid", [], reason="a precondition fails"))
+    text = section(five, settings=Settings(FigureFiles(tmp_path)))
+    assert "**Not combined over 5 training seeds: induction-2l@3 is invalid**" in text
+    assert "4 of 4 supported" not in text
+
+
+def test_findings_are_tabulated_by_model_with_a_count_over_training_seeds() -> None:
+    made = [*seeds([0.5, 0.6, 0.7]), record("smollm2-135m-q4", verdict="refuted"), not_run("gpt2-small")]
+    made[1]["judgement"]["verdict"] = "inconclusive"
+    text = where_findings_hold(made)
+    rows = [line for line in text.splitlines() if line.startswith("| induction")]
+    assert "| claim | <code>gpt2-small</code> | <code>induction-2l@0..2</code> | <code>smollm2-135m-q4</code> |" in text
+    assert rows == ["| induction.prefix-matching | □ | ✓ 2/3 ? 1/3 | ✗ |"]
+    assert where_findings_hold([record(claim=claim(tier="replication"))]) == ""
+
+
+@pytest.mark.parametrize(
+    ("part", "changed", "said"),
+    [
+        ("claim", {"declaration_hash": "another"}, "under different declarations"),
+        ("model", {"fingerprint": None}, "the same weights under two names"),
+    ],
+)
+def test_seeds_of_other_declarations_or_of_equal_weights_are_not_combined(
+    part: str, changed: dict[str, Any], said: str
+) -> None:
+    three = seeds([0.5, 0.6, 0.7])
+    for one in three[: 1 if part == "claim" else 2]:
+        one[part] = {**one[part], **changed}
+    made = combine_trained(three)
+    assert made is not None
+    assert said in made["name"]
+    assert made["rows"] == []
+
+
+def test_a_control_that_some_seeds_lack_is_shown_as_not_combined() -> None:
+    three = seeds([0.5, 0.6, 0.7])
+    kept = [one for one in three[2]["judgement"]["outcomes"] if one["control"] == "shuffled"]
+    three[2] = record("induction-2l@2", judgement=judgement("supported", kept))
+    made = combine_trained(three)
+    assert made is not None
+    assert made["rows"][1][2] == "not combined: 2 of 3 seeds have it"

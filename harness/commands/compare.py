@@ -1,0 +1,89 @@
+"""`mechclaims compare` and `mechclaims baseline`: two stored runs held against each other. No model is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.commands.options import reports_option
+from harness.store import BASELINE, RUNS, Run
+
+
+@click.command()
+@click.argument("before", metavar="A")
+@click.argument("after", metavar="B", required=False)
+@click.option("--fail", "expression", metavar="EXPR", help="Exit 1 on regressions by these rules.")
+@click.option("--any-model", is_flag=True, help="Another model under the same id is no difference.")
+@click.option(
+    "--markdown", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Add Markdown to FILE."
+)
+@reports_option
+@click.pass_context
+def compare(
+    context: click.Context,
+    before: str,
+    after: str | None,
+    expression: str | None,
+    any_model: bool,  # noqa: FBT001 (click passes it by name)
+    markdown: Path | None,
+    reports: Path,
+) -> None:
+    """Say what changed from run A to run B: verdicts, and effects paired unit by unit.
+
+    A and B are run folders, names of runs, or `baseline`; without B it is the newest run. Rules of --fail:
+    verdict, effect:20%, outside-interval, missing, not-run.
+    """
+    from harness.compare import DEFAULT, compare_runs, comparison_markdown, comparison_text, open_baseline, parse_rules
+
+    rules = parse_rules(DEFAULT if expression is None else expression)
+    found = compare_runs(
+        open_baseline(_folder(before, reports=reports)), _run(after, reports=reports), rules=rules, any_model=any_model
+    )
+    click.echo(comparison_text(found))
+    if markdown is not None:
+        with markdown.open("a", encoding="utf-8") as stream:
+            stream.write(comparison_markdown(found))
+    if expression is not None and found.regressions:
+        context.exit(1)
+
+
+@click.group()
+def baseline() -> None:
+    """The records in reports/baseline that later runs are held against."""
+
+
+@baseline.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--keep-others", is_flag=True, help="Keep the baseline's records that no RUN measured.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and leave the baseline as it is.")
+@reports_option
+def update(runs: tuple[str, ...], keep_others: bool, dry_run: bool, reports: Path) -> None:  # noqa: FBT001 (click)
+    """Replace the baseline by the records of RUN, a run folder or its name, and say what changed.
+
+    Of several runs the last one counts where they measured the same. The records get a manifest, so that one that is
+    edited afterwards is refused by name; naming the baseline itself as RUN writes the manifest alone.
+    """
+    from harness.compare import comparison_text, update_baseline
+    from harness.report.text import plural
+
+    opened = [_run(name, reports=reports) for name in runs]
+    done = update_baseline(opened, baseline=reports / BASELINE, keep_others=keep_others, dry_run=dry_run)
+    if done.comparison is not None:
+        click.echo(comparison_text(done.comparison))
+    elif done.unread:
+        click.echo(f"what changed cannot be said, the old baseline is damaged: {done.unread}")
+    verb = "would hold" if dry_run else "now holds"
+    click.echo(f"{done.path}: {verb} {plural(done.records, 'record')} of {', '.join(run.path.name for run in opened)}")
+
+
+def _run(named: str | None, *, reports: Path) -> Run:
+    from harness.store import open_run
+
+    return open_run(reports if named is None else _folder(named, reports=reports))
+
+
+def _folder(named: str, *, reports: Path) -> Path:
+    """A folder as it was named, or a run of that name, or `baseline`, in the reports folder."""
+    places = (Path(named), reports / RUNS / named, reports / named)
+    return next((place for place in places if place.is_dir()), Path(named))

@@ -1,0 +1,168 @@
+"""One record compared with its counterpart: verdicts, effects, and by which rules it is a regression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.compare.changes import EffectChange, effect_changes, lost_effects, plain_control, tolerance_of
+from harness.compare.comparable import differences
+from harness.compare.rules import Rules
+
+Entry = Mapping[str, Any]
+Status = Literal[
+    "unchanged", "changed", "not comparable", "missing", "not asked for", "not run", "never measured", "new"
+]
+
+_SHARE = 0.2
+"""By which share the largest loss is chosen where the `effect` rule was not asked for."""
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Why a row fails: the rule, and what it found."""
+
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim on a model with a data seed, before and after.
+
+    Attributes:
+        claim: its id.
+        model: the model's id.
+        data_seed: the seed of its prompts.
+        unit: the metric's unit.
+        before: the baseline's verdict, or empty where it has no record.
+        after: the run's verdict, or empty where it has no record.
+        status: what became of it.
+        change: the largest loss of an effect in proportion to its limit; None where nothing can be compared.
+        differences: why it is not comparable.
+        regressions: by which of the rules it fails.
+    """
+
+    claim: str
+    model: str
+    data_seed: int
+    unit: str
+    before: str
+    after: str
+    status: Status
+    change: EffectChange | None = None
+    differences: tuple[str, ...] = ()
+    regressions: tuple[Regression, ...] = ()
+
+
+def compared(before: Entry, after: Entry, *, rules: Rules, any_model: bool = False) -> Row:
+    """The row of two records of one claim, model and data seed, as plain values."""
+    old, new = _verdict(before), _verdict(after)
+    found: tuple[Regression, ...]
+    if new == "not run" or old == "not run":
+        status: Status = "unchanged" if old == new else "not run" if new == "not run" else "new"
+        lost = status == "not run" and rules.not_run
+        why = str((after.get("not_run") or {}).get("remedy", ""))
+        found = (Regression("not-run", f"was {old}; the model is not here. To bring it: {why}"),) if lost else ()
+        return Row(*_identity(before), old, new, status, regressions=found)
+    other = differences(before, after, any_model=any_model)
+    if other:
+        found = (Regression("verdict", f"not comparable: {'; '.join(other)}"),) if rules.verdict else ()
+        return Row(*_identity(before), old, new, "not comparable", differences=other, regressions=found)
+    changes = effect_changes(before, after, share=rules.effect or _SHARE)
+    found = (
+        *_by_verdict(before, after, rules),
+        *_by_effect(before, after, changes, rules),
+        *_outside(before, after, rules),
+    )
+    moved = old != new or bool(found) or any(not change.rounding for change in changes)
+    status = "changed" if moved else "unchanged"
+    return Row(*_identity(before), old, new, status, changes[0] if changes else None, regressions=found)
+
+
+def alone(record: Entry, *, status: Status, rules: Rules) -> Row:
+    """The row of a record without a counterpart: new in the run, missing from it, or not asked for."""
+    verdict = _verdict(record)
+    before, after = ("", verdict) if status == "new" else (verdict, "")
+    found: tuple[Regression, ...] = ()
+    if status == "missing" and rules.missing:
+        why = "no record: the claim is gone, no longer asked of this model, or its test ended with an error"
+        found = (Regression("missing", why),)
+    return Row(*_identity(record), before, after, status, regressions=found)
+
+
+def _identity(record: Entry) -> tuple[str, str, int, str]:
+    claim = record["claim"]
+    return str(claim["id"]), str(record["model"]["id"]), int(record["seeds"]["data_seed"]), str(claim["metric"]["unit"])
+
+
+def _verdict(record: Entry) -> str:
+    return "not run" if record.get("judgement") is None else str(record["judgement"]["verdict"])
+
+
+def _by_verdict(before: Entry, after: Entry, rules: Rules) -> Iterator[Regression]:
+    """The claim's verdict, or a component's where the claim's stayed; one that became `supported` is no regression."""
+    if not rules.verdict:
+        return
+    old, new = _verdict(before), _verdict(after)
+    if old != new:
+        if new != "supported":
+            yield Regression("verdict", f"{old} -> {new}: {after['judgement'].get('reason', '')}")
+        return
+    was, became = _of_components(before), _of_components(after)
+    for name, verdict in was.items():
+        if became.get(name, verdict) not in (verdict, "supported"):
+            yield Regression("verdict", f"{name}: {verdict} -> {became[name]}")
+
+
+def _of_components(record: Entry) -> dict[str, str]:
+    return {str(one["component"]): str(one["verdict"]) for one in record["judgement"].get("components") or ()}
+
+
+def _by_effect(before: Entry, after: Entry, changes: list[EffectChange], rules: Rules) -> Iterator[Regression]:
+    if rules.effect is None:
+        return
+    for change in changes:
+        if change.beyond:
+            limit = f"limit {change.limit:.4g}: the larger of {rules.effect:.0%} of {change.before:.4g} and SESOI/2"
+            yield Regression(f"effect:{rules.effect:.0%}", f"{change_text(change)} ({limit})")
+    if _verdict(after) == "invalid":
+        return  # nothing was judged, which the verdict says
+    for component, control in lost_effects(before, after):
+        yield Regression(f"effect:{rules.effect:.0%}", f"{component} against {control!r}: no longer measured")
+
+
+def _outside(before: Entry, after: Entry, rules: Rules) -> Iterator[Regression]:
+    """Estimates beyond the baseline's interval on the weaker side, of effects and of margins."""
+    if not rules.outside_interval:
+        return
+    estimates = {_condition(one): float(one["estimate"]) for one in _outcomes(after)}
+    for one in _outcomes(before):
+        now = estimates.get(_condition(one))
+        if now is None:
+            continue
+        low, high = float(one["low"]), float(one["high"])
+        slack = tolerance_of(float(one["estimate"]))
+        below, above = now < low - slack, now > high + slack
+        weaker = below or above if one["rule"] == "equivalence" else below if one["alternative"] == "greater" else above
+        if one["rule"] == "non-inferiority":
+            weaker = above
+        if weaker:
+            place = f"{one['component']} against {plain_control(str(one['control']))!r}"
+            yield Regression("outside-interval", f"{place}: {now:.4g} is outside [{low:.4g}, {high:.4g}]")
+
+
+def _outcomes(record: Entry) -> list[Entry]:
+    return list(record["judgement"].get("outcomes") or ())
+
+
+def _condition(outcome: Entry) -> tuple[str, str]:
+    return str(outcome["component"]), plain_control(str(outcome["control"]))
+
+
+def change_text(change: EffectChange) -> str:
+    """`5.1 against 'other heads: mean': 0.62 -> 0.43, change -0.19 [-0.22, -0.16]`."""
+    interval = "" if change.low is None or change.high is None else f" [{change.low:.4g}, {change.high:.4g}]"
+    effects = f"{change.before:.4g} -> {change.after:.4g}, change {change.change:+.4g}{interval}"
+    return f"{change.component} against {change.control!r}: {effects}"

@@ -1,0 +1,138 @@
+"""How many confirmation records stand in a store from before a claim was registered: who looked before fixing it.
+
+Each measurement is one look, however often its record was copied (its content hash tells). A record without a time of
+its own has that of its run's start; one without any time counts as before.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import StoreError
+from harness.lock import ClaimEntry, Lock
+from harness.store import BASELINE, RUN_INFO, RUNS
+
+_LINES = re.compile(r'\A\{\n "claim": \{\n  "id": "([^"\\]+)"'), re.compile(r'\n "model": \{\n  "id": "([^"\\]+)"')
+_END = re.compile(r'\n "cost": (\{[^{}]*\}),\n.*?\n "content_hash": "([0-9a-f]{64})"\n\}\n\Z', re.DOTALL)
+_SEEDS = re.compile(r'\n "seeds": (\{[^{}]*\}),\n')
+_RUN_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
+
+
+@dataclass(frozen=True)
+class Look:
+    """A claim was measured on a model's confirmation prompts; `at` is in UTC, empty where nobody wrote it down."""
+
+    claim: str
+    model: str
+    at: str
+    content_hash: str
+
+
+def looks(folders: Iterable[Path], *, until: str) -> tuple[Look, ...]:
+    """The measurements in these run folders that began before a time, each once; exploratory ones are looks too.
+
+    Raises:
+        StoreError: a record cannot be read; the message names the file.
+    """
+    found: dict[str, Look] = {}
+    for folder in folders:
+        began = _began(folder)
+        if began >= until:  # what is measured later was not seen before
+            continue
+        for path in sorted(folder.glob("*__seed*.json")):
+            look = _look(path, began)
+            known = None if look is None else found.get(look.content_hash)
+            if look is not None and (known is None or look.at < known.at):
+                found[look.content_hash] = look
+    return tuple(look for look in found.values() if look.at < until)
+
+
+def store_folders(reports: Path) -> tuple[Path, ...]:
+    """The run folders of a reports folder, the baseline first."""
+    return tuple(place for place in (reports / BASELINE, *sorted((reports / RUNS).glob("*/"))) if place.is_dir())
+
+
+def standing(lock: Lock, folders: Iterable[Path]) -> dict[str, Any]:
+    """What the report says of a lock: by claim when, where and how it was fixed, and how many looks precede that."""
+    dates = [stamp.date for entry in lock.claims.values() for stamp in _stamps(entry)]
+    found = looks(folders, until=max(dates)) if dates else ()
+    by_claim: dict[str, list[Look]] = {}
+    for look in found:
+        by_claim.setdefault(look.claim, []).append(look)
+    claims = {claim_id: _of_claim(entry, by_claim.get(claim_id, ())) for claim_id, entry in lock.claims.items()}
+    return {"lock": lock.path.name, "claims": claims}
+
+
+def _of_claim(entry: ClaimEntry, found: Sequence[Look]) -> dict[str, Any]:
+    """A model that came later was looked at before only by its own records: the declaration stood already."""
+    declared = {look.content_hash for look in found if look.at < entry.stamp.date}
+    before = {
+        model: declared | {look.content_hash for look in found if look.model == model and look.at < one.stamp.date}
+        for model, one in entry.models.items()
+    }
+    return {
+        "version": entry.version,
+        "declaration_hash": entry.declaration_hash,
+        "body_sha256": entry.body_sha256,
+        "registered": asdict(entry.stamp),
+        "models": {model: {**asdict(one), "before": len(before[model])} for model, one in entry.models.items()},
+        "before": len(declared.union(*before.values())),
+        "amendments": [
+            {**asdict(amendment), "changes": [change.line() for change in amendment.changes]}
+            for amendment in entry.amendments
+        ],
+        "withdrawn": entry.withdrawn,
+    }
+
+
+def _stamps(entry: ClaimEntry) -> Iterator[Any]:
+    yield entry.stamp
+    yield from (one.stamp for one in entry.models.values())
+
+
+def _began(folder: Path) -> str:
+    """When a run began, by its `run.json`, else by its folder's name; empty where neither says."""
+    try:
+        started = json.loads((folder / RUN_INFO).read_text(encoding="utf-8")).get("started")
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError):
+        started = None
+    if isinstance(started, str) and started:
+        return started
+    named = _RUN_TIME.match(folder.name)
+    return "{}-{}-{}T{}:{}:{}Z".format(*named.groups()) if named else ""
+
+
+def _look(path: Path, began: str) -> Look | None:
+    """What a record says of when it was measured; None where it was not."""
+    try:
+        content = _outline(path.read_text(encoding="utf-8"))
+        if content["judgement"] is None or content["seeds"].get("split", "confirmation") != "confirmation":
+            return None
+        at = str((content.get("cost") or {}).get("at") or began)
+        return Look(content["claim"]["id"], content["model"]["id"], at, str(content["content_hash"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path}: cannot be read as a record ({error}).") from error
+
+
+def _outline(text: str) -> Mapping[str, Any]:
+    """The few entries of a record that are asked for, read as we lay files out; of others everything is read.
+
+    A store has thousands of records, and parsing their values takes a millisecond each.
+    """
+    claim, model = (line.search(text, 0) for line in _LINES)
+    seeds, end = _SEEDS.search(text), _END.search(text, max(0, len(text) - 4000))
+    if not (claim and model and seeds and end):
+        return dict(json.loads(text))
+    return {
+        "claim": {"id": claim[1]},
+        "model": {"id": model[1]},
+        "seeds": json.loads(seeds[1]),
+        "judgement": None if '\n "judgement": null,\n' in text else {},
+        "cost": json.loads(end[1]),
+        "content_hash": end[2],
+    }

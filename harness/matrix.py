@@ -1,0 +1,254 @@
+"""Claims by models and training seeds: which measurements are missing, running them cell by cell, and what there is.
+
+A cell is one mechanism on one model. What is finished is read from the records themselves: a measurement is there where
+a whole, unedited record has the claim's present declaration, the model's present subject, the profile and the data
+seed. Nothing else is kept, so that a matrix may be killed at any moment and goes on where it was. Each cell is measured
+by a pytest process of its own, for one model is in memory at a time and a crash must not take the others along.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.bound_claim import applies
+from harness.catalog import CatalogEntry, all_claims
+from harness.declaration import Profile
+from harness.errors import StoreError, SubjectNotFound
+from harness.models.registry import availability, find
+from harness.planning import default_models, item_slug
+from harness.store import RUN_INFO, RUNS, Run, open_run
+
+FOLDER = "matrix"
+"""Below the reports folder: one folder per cell, with runs of its own."""
+LOCK = ".measuring"
+ANSWERED = (0, 1, 5)
+"""Exit codes of pytest after which every test has had its say: passed, failed, nothing but missing models."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a matrix is asked for.
+
+    Attributes:
+        claims: the folder that holds the mechanisms.
+        out: the matrix's folder.
+        models: model ids; none for those of each mechanism.
+        mechanisms: names of mechanisms' folders; none for all.
+        profile: as of `pytest claims/`.
+        data_seeds: as of `pytest claims/`.
+    """
+
+    claims: Path
+    out: Path
+    models: tuple[str, ...] = ()
+    mechanisms: tuple[str, ...] = ()
+    profile: Profile = "default"
+    data_seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One mechanism on one model, with the claims that apply there."""
+
+    mechanism: str
+    model_id: str
+    claims: tuple[CatalogEntry, ...]
+    asked: Asked
+
+    @property
+    def name(self) -> str:
+        """`induction__induction-2l@0`: also the name of its folder."""
+        return f"{self.mechanism}__{item_slug(self.model_id)}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its runs lie."""
+        return self.asked.out / self.name
+
+    def wanted(self) -> Iterator[tuple[CatalogEntry, int]]:
+        """Every measurement of the cell: claim and data seed."""
+        return ((entry, seed) for entry in self.claims for seed in self.asked.data_seeds)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a cell has.
+
+    Attributes:
+        records: by claim id and data seed, the newest that counts: its file, and plain values.
+        runs: the run folders, the oldest first.
+        damaged: what is wrong with records that cannot be read; they are left as they lie and measured again.
+    """
+
+    records: Mapping[tuple[str, int], tuple[Path, dict[str, Any]]]
+    runs: tuple[Run, ...]
+    damaged: tuple[str, ...]
+
+
+def cells(asked: Asked) -> list[Cell]:
+    """Every cell that was asked for, mechanism by mechanism.
+
+    Raises:
+        DeclarationError: a claim does not hold together. ModelError: a model is unknown.
+    """
+    for model_id in asked.models:
+        find(model_id)
+    found: dict[tuple[str, str], list[CatalogEntry]] = {}
+    for entry in all_claims(asked.claims):
+        name = entry.mechanism.folder.name
+        if (asked.mechanisms and name not in asked.mechanisms) or asked.profile not in entry.claim.profiles:
+            continue
+        own = default_models(entry.mechanism, profile=asked.profile, weights=(), claim=entry.claim)
+        for model_id in asked.models or own:
+            if applies(entry.claim, model_id):
+                found.setdefault((name, model_id), []).append(entry)
+    return [Cell(name, model_id, tuple(entries), asked) for (name, model_id), entries in found.items()]
+
+
+def held(cell: Cell) -> Held:
+    """The records of a cell that count, from all of its runs."""
+    here = availability(find(cell.model_id)).here
+    wanted = {(entry.claim.id, seed): entry for entry, seed in cell.wanted()}
+    records: dict[tuple[str, int], tuple[Path, dict[str, Any]]] = {}
+    damaged: list[str] = []
+    runs = _runs(cell.folder)
+    for run in runs:
+        for path, record in _readable(run, damaged):
+            key = (str(record["claim"]["id"]), int(record["seeds"]["data_seed"]))
+            if key in wanted and _counts(record, wanted[key], cell=cell, here=here):
+                records[key] = (path, record)  # a newer run's replaces an older one's
+    return Held(records, tuple(runs), tuple(damaged))
+
+
+def missing(cell: Cell, *, found: Held | None = None) -> list[tuple[CatalogEntry, int]]:
+    """The measurements of a cell that are still to be made."""
+    has = (found or held(cell)).records
+    return [(entry, seed) for entry, seed in cell.wanted() if (entry.claim.id, seed) not in has]
+
+
+def measure_cell(cell: Cell, *, say: Say, options: Sequence[str] = ()) -> bool:
+    """Measure what a cell lacks, in a pytest process; True where it then lacks nothing.
+
+    Args:
+        cell: what to measure.
+        say: called with lines of progress.
+        options: more options for pytest.
+    """
+    from filelock import FileLock, Timeout
+
+    found = held(cell)
+    for problem in found.damaged:
+        say(f"{cell.name}: {problem} It is left as it lies, and its claim measured again.")
+    todo = missing(cell, found=found)
+    if not todo:
+        say(f"{cell.name}: finished, {len(found.records)} records")
+        return True
+    say(f"{cell.name}: {len(todo)} of {len(list(cell.wanted()))} to measure")
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(cell.folder / LOCK, timeout=0):  # the system lets go of it where a process is killed
+            code = subprocess.run(_command(cell, todo, options=options), check=False).returncode
+    except Timeout:
+        say(f"{cell.name}: another process is measuring it ({cell.folder / LOCK}); left to that one")
+        return False
+    left = missing(cell)
+    if left:
+        ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        why = "without these records" if code in ANSWERED else "; what it had measured is kept, run the matrix again"
+        ids = ", ".join(dict.fromkeys(entry.claim.id for entry, _ in left))
+        say(f"{cell.name}: pytest {ended} {why}: {ids}")
+    return not left
+
+
+def combined(asked: Asked) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, str]]:
+    """All records that count, one provenance for them all, and the file of each by its content hash.
+
+    Raises:
+        StoreError: nothing has been measured yet.
+    """
+    records, names, infos, unfinished = [], {}, [], 0
+    for cell in cells(asked):
+        found = held(cell)
+        unfinished += bool(missing(cell, found=found))
+        used = {path.parent for path, _ in found.records.values()}
+        infos += [run.info for run in found.runs if run.path in used]
+        for path, record in found.records.values():
+            records.append(record)
+            names[str(record["content_hash"])] = str(path.relative_to(asked.out))
+    if not records:
+        raise StoreError(f"{asked.out}: no record of this matrix yet; measure a cell of it: `mechclaims matrix`")
+    return records, _provenance(infos, asked=asked, unfinished=unfinished), names
+
+
+def _runs(folder: Path) -> list[Run]:
+    """The runs of a cell, the oldest first; a folder without a record is none."""
+    return [
+        open_run(place)
+        for place in sorted((folder / RUNS).glob("*/"))
+        if (place / RUN_INFO).exists() or any(place.glob("*__seed*.json"))
+    ]
+
+
+def _readable(run: Run, damaged: list[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    from harness.store import read_record
+
+    for path in run.record_files():
+        try:
+            yield path, read_record(path).as_dict()
+        except StoreError as error:
+            damaged.append(str(error))
+
+
+def _counts(record: Mapping[str, Any], entry: CatalogEntry, *, cell: Cell, here: bool) -> bool:
+    """Whether a record is the measurement that is asked for now."""
+    if record["model"]["id"] != cell.model_id or record["exploratory"]:
+        return False
+    same = record["claim"]["declaration_hash"] == entry.claim.hash()
+    if record["not_run"]:
+        return same and not here  # the model may have come since
+    return same and record["options"]["profile"] == cell.asked.profile and _same_subject(record, entry, cell=cell)
+
+
+def _same_subject(record: Mapping[str, Any], entry: CatalogEntry, *, cell: Cell) -> bool:
+    """Whether the heads are the registered ones; those found anew in each run follow from the weights."""
+    if entry.claim.subject is None or not record["subject"]:
+        return True
+    try:
+        registered = entry.mechanism.subjects.subject(cell.model_id, class_name=entry.claim.subject)
+    except SubjectNotFound:
+        return False  # registered as empty since
+    return registered is None or list(record["subject"]["components"]) == list(registered.heads)
+
+
+def _command(cell: Cell, todo: Sequence[tuple[CatalogEntry, int]], *, options: Sequence[str]) -> list[str]:
+    slug = item_slug(cell.model_id)
+    tests = [f"{entry.source}[{slug}{f'-seed{seed}' if seed else ''}]" for entry, seed in todo]
+    seeds = [part for seed in dict.fromkeys(seed for _, seed in todo) for part in ("--data-seed", str(seed))]
+    chosen = ["--model", cell.model_id, "--profile", cell.asked.profile, *seeds]
+    return [sys.executable, "-m", "pytest", *tests, *chosen, "--evidence-dir", str(cell.folder), *options]
+
+
+def _provenance(infos: Sequence[Mapping[str, Any]], *, asked: Asked, unfinished: int) -> dict[str, Any]:
+    """`run.json` of all cells together: the newest says where, all say when and of which commits."""
+    ordered = sorted(infos, key=lambda info: str(info.get("started") or ""))
+    newest = ordered[-1] if ordered else {}
+    batteries = {str(one["model"]): one for info in ordered for one in info.get("sanity") or ()}
+    commits = list(dict.fromkeys(str(info["commit"]) for info in ordered if info.get("commit")))
+    return {
+        "started": next((info["started"] for info in ordered if info.get("started")), None),
+        "finished": max((str(info["finished"]) for info in ordered if info.get("finished")), default=None),
+        "commit": ", ".join(commits),
+        "dirty": any(info.get("dirty") for info in ordered),
+        "interrupted": unfinished > 0,
+        "versions": newest.get("versions", {}),
+        "machine": newest.get("machine", {}),
+        "options": {"profile": asked.profile, "data-seed": list(asked.data_seeds), "unfinished cells": unfinished},
+        "sanity": [batteries[model] for model in sorted(batteries)],
+    }

@@ -1,0 +1,130 @@
+"""What was fixed before measuring and what after: the lock beside the records, for the report's pages.
+
+The lock arrives as plain values (`harness.looks.standing`): by claim when and where it was registered, its amendments,
+and how many confirmation records precede that. None stands for a project without a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.report.reading import Entry, verdict_of
+from harness.report.text import code, inline, listing, plural, sentence, table
+
+AFTER = "set after looking"
+
+
+def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
+    """A paragraph of the first page: how many of these verdicts are registered, and how many claims in time."""
+    ran = [record for record in records if verdict_of(record) != "not run"]
+    if not ran:
+        return ""
+    if lock is None:
+        return "**Registration.** No claim is registered: nothing says that thresholds stood before the results."
+    states = [registration_of(record, lock) for record in ran]
+    free, earlier = states.count("not registered"), states.count("amended since")
+    claims = [lock["claims"][name] for name in sorted({str(r["claim"]["id"]) for r in ran} & set(lock["claims"]))]
+    late, amended = (sum(bool(claim[key]) for claim in claims) for key in ("before", "amendments"))
+    parts = [f"{states.count('registered')} of {plural(len(ran), 'verdict')} are of claims as they are registered."]
+    parts += [f"{free} **not registered**."] if free else []
+    parts += [f"{earlier} measured before the claim was amended."] if earlier else []
+    if claims:
+        many = plural(len(claims), "registered claim")
+        parts.append(
+            f"Of {many} here {late} **{AFTER}**: confirmation records precede the registration."
+            if late
+            else f"Here {'is' if len(claims) == 1 else 'are'} {many}; no confirmation record precedes the registration."
+        )
+    parts += [f"{amended} amended."] if amended else []
+    return "**Registration.** " + " ".join(parts) + f" See [{inline(lock['lock'])}](#registration)."
+
+
+def registration_of(record: Entry, lock: Entry | None) -> str:
+    """`registered`, `not registered`, or `amended since`: how a record's claim on its model stands in the lock."""
+    claim = None if lock is None else lock["claims"].get(str(record["claim"]["id"]))
+    if claim is None or str(record["model"]["id"]) not in claim["models"]:
+        return "not registered"
+    same = record["claim"].get("declaration_hash") == claim["declaration_hash"]
+    return "registered" if same else "amended since"
+
+
+def claim_registration(records: Sequence[Entry], lock: Entry | None) -> str:
+    """When a claim was fixed, and what precedes that, for its section; empty where the project has no lock."""
+    if lock is None:
+        return ""
+    claim = lock["claims"].get(str(records[0]["claim"]["id"]))
+    if claim is None:
+        return "**not registered**"
+    parts = [f"{_stamp(claim['registered'])}, version {claim['version']}"]
+    parts.append(_precede(claim["before"]))
+    free = sorted({str(r["model"]["id"]) for r in records if registration_of(r, lock) == "not registered"})
+    parts += [f"**not registered** on {listing([code(model) for model in free])}"] if free else []
+    other = sorted(
+        {
+            str(record["model"]["id"])
+            for record in records
+            if record["claim"].get("body_sha256") not in (None, claim["body_sha256"])
+        }
+    )
+    parts += (
+        [f"measured by other code than was registered on {listing([code(model) for model in other])}"] if other else []
+    )
+    return "; ".join(parts)
+
+
+def claim_amendments(claim_id: str, lock: Entry | None) -> str:
+    """The amendments of a claim with their reasons, for its section."""
+    claim = None if lock is None else lock["claims"].get(claim_id)
+    return " ".join(_amendment(one) for one in claim["amendments"]) if claim else ""
+
+
+def registration_page(lock: Entry | None) -> str:
+    """Every registered claim with what precedes its registration, and every amendment with its reason."""
+    if lock is None or not lock["claims"]:
+        return ""
+    rows = [_row(claim_id, claim) for claim_id, claim in sorted(lock["claims"].items())]
+    columns = ["claim", "version", "registered", "models", "confirmation records before", ""]
+    amended = [
+        f"- {inline(claim_id)}: {_amendment(one)}"
+        for claim_id, claim in sorted(lock["claims"].items())
+        for one in claim["amendments"]
+    ]
+    parts = [
+        "## Registration",
+        f"{code(lock['lock'])} holds what decides each claim on each model. A run of a claim that differs from it "
+        "fails. Counted are the measurements in the store, of any version, that were made before the claim was "
+        f"registered or last amended; “{AFTER}” marks where there are any: whoever fixed it may have known them.",
+        table(columns, rows=rows, numeric=(1, 3, 4)),
+        "**Amendments.**\n\n" + "\n".join(amended) if amended else "**Amendments.** None.",
+    ]
+    return "\n\n".join(parts)
+
+
+def _row(claim_id: str, claim: Entry) -> list[str]:
+    marked = [f"**{AFTER}**"] if claim["before"] else []
+    marked += ["withdrawn"] if claim["withdrawn"] else []
+    number, models = str(claim["version"]), str(len(claim["models"]))
+    return [inline(claim_id), number, _stamp(claim["registered"]), models, str(claim["before"]), ", ".join(marked)]
+
+
+def _stamp(stamp: Mapping[str, Any]) -> str:
+    commit = f"at {code(str(stamp['commit'])[:12])}" if stamp["commit"] else "without a commit"
+    return f"{inline(stamp['date'])} {commit}{' with uncommitted changes' if stamp['uncommitted'] else ''}"
+
+
+def _precede(count: int) -> str:
+    if not count:
+        return "no confirmation record precedes it"
+    return f"{plural(count, 'confirmation record')} precede{'s' if count == 1 else ''} it: **{AFTER}**"
+
+
+def _amendment(one: Entry) -> str:
+    before, after = one["from_version"], one["to_version"]
+    what = f"version {before} to {after}"
+    if after is None:
+        what = f"version {before} withdrawn"
+    elif after == before:
+        what = f"version {before}, its code alone"
+    changes = "; ".join(inline(change) for change in one["changes"])
+    return f"{what} ({_stamp(one['stamp'])}): {sentence(one['reason'])} Changed: {changes}."

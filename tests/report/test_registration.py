@@ -1,0 +1,74 @@
+"""What the report says of a lock, from plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.report.registration import (
+    claim_registration,
+    registration_of,
+    registration_page,
+    registration_summary,
+)
+from tests.report import sample_records
+
+STAMP = {"date": "2026-01-01T00:00:00Z", "commit": "0123456789abcdef", "uncommitted": False}
+ID = "induction.prefix-matching"
+
+
+def lock(*, before: int = 0, **changes: Any) -> dict[str, Any]:
+    """A lock of one claim on one model, declared as the sample record is."""
+    claim = {
+        "version": 1, "declaration_hash": record()["claim"]["declaration_hash"], "body_sha256": "b" * 64,
+        "registered": STAMP, "models": {"induction-2l@0": {"before": before}}, "before": before, "amendments": [],
+        "withdrawn": False,
+    }  # fmt: skip
+    return {"lock": "registry.lock", "claims": {ID: {**claim, **changes}}}
+
+
+def record(model: str = "induction-2l@0", **claim: Any) -> dict[str, Any]:
+    made = sample_records.record(model)
+    return {**made, "claim": {**made["claim"], **claim}}
+
+
+def test_a_record_is_registered_amended_since_or_not_registered() -> None:
+    assert registration_of(record(), lock()) == "registered"
+    assert registration_of(record(declaration_hash="0"), lock()) == "amended since"
+    assert registration_of(record("induction-2l@1"), lock()) == "not registered"
+    assert registration_of(record(), None) == "not registered"
+
+
+def test_the_first_page_counts_what_is_not_registered_and_what_was_set_after_looking() -> None:
+    text = registration_summary([record(), record("induction-2l@1")], lock(before=3))
+    assert "1 of 2 verdicts are of claims as they are registered. 1 **not registered**." in text
+    assert "Of 1 registered claim here 1 **set after looking**" in text
+    assert "set after looking" not in registration_summary([record()], lock())
+    assert "No claim is registered" in registration_summary([record()], None)
+    assert registration_summary([sample_records.not_run()], lock()) == ""
+
+
+def test_a_claims_section_says_when_it_was_fixed_and_by_which_code_it_was_measured() -> None:
+    said = claim_registration([record(), record("induction-2l@1")], lock())
+    assert said.startswith("2026-01-01T00:00:00Z at <code>0123456789ab</code>, version 1; no confirmation record")
+    assert "**not registered** on <code>induction-2l@1</code>" in said
+    assert "other code" not in said
+    changed = claim_registration([record(body_sha256="c" * 64)], lock(before=1))
+    assert "1 confirmation record precedes it: **set after looking**" in changed
+    assert "measured by other code than was registered on <code>induction-2l@0</code>" in changed
+    assert claim_registration([record(body_sha256="b" * 64)], None) == ""
+
+
+def test_every_amendment_stands_on_the_page_with_its_reason() -> None:
+    change = {"stamp": {**STAMP, "commit": "", "uncommitted": True}, "changes": ["sesoi: registered 1, now 2"]}
+    amendments = [
+        {**change, "reason": "the paper | says so", "from_version": 1, "to_version": 2},
+        {**change, "reason": "faster", "from_version": 2, "to_version": 2},
+        {**change, "reason": "it asked nothing", "from_version": 2, "to_version": None},
+    ]
+    text = registration_page(lock(before=2, amendments=amendments, withdrawn=True))
+    assert "version 1 to 2 (2026-01-01T00:00:00Z without a commit with uncommitted changes): The paper" in text
+    assert "version 2, its code alone" in text
+    assert "version 2 withdrawn" in text
+    assert "**set after looking**, withdrawn" in text
+    assert "**Amendments.** None." in registration_page(lock())
+    assert registration_page(None) == ""

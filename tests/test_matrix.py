@@ -1,0 +1,205 @@
+"""Claims by models: what is finished, what is measured again, and that a kill at any moment loses no record."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.errors import ModelError, StoreError
+from harness.evidence import from_json
+from harness.matrix import Asked, cells, combined, held, measure_cell, missing
+from harness.planning import item_slug
+from harness.store import write_record
+from tests.paths import REPOSITORY
+from tests.sharp_model import save_sharp_model
+from tests.test_plugin import CLAIM, CONFTEST
+
+SECOND = """
+
+@claim(**{**DECLARATION, "id": "toy.second"})
+def test_second(model, evidence, rng):
+    if WAIT:
+        open("waiting", "w").close()
+        time.sleep(WAIT)
+    test_larger(model, evidence, rng)
+"""
+HEAD = """
+import os
+import time
+WAIT = float(os.environ.get("TOY_WAIT", "0"))
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A project with one mechanism of two claims; each run of a body adds a line to `measured`."""
+    folder = tmp_path_factory.mktemp("project")
+    toy = folder / "claims" / "toy"
+    toy.mkdir(parents=True)
+    (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
+    counted = CLAIM.replace("EFFECT", "2.0").replace(
+        "    evidence.decide()", '    open("measured", "a").write(evidence.claim.id + "\\n")\n    evidence.decide()'
+    )
+    (toy / "test_toy.py").write_text(HEAD + counted + SECOND, encoding="utf-8")
+    save_sharp_model(folder / "tiny.safetensors")
+    return folder
+
+
+@pytest.fixture
+def asked(place, monkeypatch):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    return Asked(Path("claims"), Path("reports/matrix"), models=(f"path:{place / 'tiny.safetensors'}",))
+
+
+def lines(place):
+    path = place / "measured"
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+
+OPTIONS = ("--import-mode=importlib", "-p", "no:cacheprovider", "-q")
+
+
+@pytest.mark.slow
+def test_a_killed_cell_keeps_what_was_finished_and_goes_on_with_the_rest(place, asked):
+    (cell,) = cells(asked)
+    assert [entry.claim.id for entry, _ in missing(cell)] == ["toy.larger", "toy.second"]
+    code = f"from harness.cli import main; main(['matrix', '--model', {asked.models[0]!r}, '--', *{OPTIONS!r}])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, "TOY_WAIT": "120"}, start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    until = time.monotonic() + 240
+    while not (place / "waiting").exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)  # the command and the pytest process that it started
+    process.wait()
+    assert lines(place) == ["toy.larger"]
+    assert list(held(cell).records) == [("toy.larger", 0)]
+    assert [run.finished for run in held(cell).runs] == [False]
+    _, info, _ = combined(asked)
+    assert (info["interrupted"], info["options"]["unfinished cells"]) == (True, 1)
+
+    said = []
+    assert measure_cell(cell, say=said.append, options=OPTIONS)
+    assert said == [f"{cell.name}: 1 of 2 to measure"]
+    assert lines(place) == ["toy.larger", "toy.second"]
+    assert measure_cell(cell, say=said.append, options=OPTIONS)
+    assert said[-1] == f"{cell.name}: finished, 2 records"
+    assert lines(place) == ["toy.larger", "toy.second"]
+    records, info, names = combined(asked)
+    assert {record["claim"]["id"] for record in records} == {"toy.larger", "toy.second"}
+    assert info["interrupted"] is False
+    assert [one["model"] for one in info["sanity"]] == list(asked.models)
+    assert all((asked.out / name).is_file() for name in names.values())
+
+
+def measured(path, cell, *, claim_id="toy.larger", **changes):
+    """A record as a run of this cell leaves it."""
+    from harness.evidence import Record
+
+    entry = next(entry for entry in cell.claims if entry.claim.id == claim_id)
+    record = Record(
+        claim={"id": claim_id, "version": 1, "declaration_hash": entry.claim.hash()}, model={"id": cell.model_id},
+        seeds={"data_seed": 0}, options={"profile": "default"}, command="pytest", judgement={"verdict": "supported"},
+    )  # fmt: skip
+    return write_record(replace(record, **changes), folder=cell.folder / "runs" / path)
+
+
+@pytest.fixture
+def cell(asked, tmp_path):
+    (found,) = cells(replace(asked, out=tmp_path))
+    return found
+
+
+def test_only_whole_records_of_the_present_declaration_profile_and_seed_count(cell):
+    measured("20260101T000000Z_a-1", cell)
+    assert list(held(cell).records) == [("toy.larger", 0)]
+    for changes in (
+        {"claim": {"id": "toy.second", "version": 1, "declaration_hash": "of another declaration"}},
+        {"claim_id": "toy.second", "options": {"profile": "quick"}},
+        {"claim_id": "toy.second", "seeds": {"data_seed": 1}},
+        {"claim_id": "toy.second", "exploratory": True},
+        {"claim_id": "toy.second", "model": {"id": "another"}},
+        {"claim_id": "toy.second", "judgement": None, "not_run": {"reason": "not here", "remedy": "bring it"}},
+    ):
+        measured("20260102T000000Z_a-1", cell, **changes)
+        assert list(held(cell).records) == [("toy.larger", 0)], changes
+
+
+def test_a_damaged_record_is_named_left_as_it_lies_and_measured_again(cell, monkeypatch):
+    path = measured("20260101T000000Z_a-1", cell)
+    measured("20260101T000000Z_a-1", cell, claim_id="toy.second")
+    path.write_text(path.read_text(encoding="utf-8").replace("supported", "refuted"), encoding="utf-8")
+    assert list(held(cell).records) == [("toy.second", 0)]
+    commands, said = [], []
+
+    class Done:
+        returncode = 1
+
+    monkeypatch.setattr("subprocess.run", lambda command, **_: commands.append(command) or Done())
+    assert not measure_cell(cell, say=said.append)
+    assert "content hash does not fit" in said[0]
+    assert str(path) in said[0]
+    slug = item_slug(cell.model_id)
+    assert commands[0][3] == f"claims/toy/test_toy.py::test_larger[{slug}]"
+    assert not any("test_second" in part for part in commands[0])
+    assert "toy.larger" in said[-1]
+    assert path.exists()
+
+
+def test_the_newest_run_counts_and_nothing_measured_is_an_error_with_the_way_out(cell):
+    with pytest.raises(StoreError, match="mechclaims matrix"):
+        combined(cell.asked)
+    measured("20260101T000000Z_a-1", cell)
+    newer = measured("20260201T000000Z_a-1", cell, judgement={"verdict": "refuted"})
+    assert held(cell).records["toy.larger", 0][0] == newer
+    (record,), _, names = combined(cell.asked)
+    assert record["judgement"]["verdict"] == "refuted"
+    assert from_json(newer.read_text(encoding="utf-8"), where="here").content_hash in names
+
+
+def test_a_cell_that_another_process_measures_is_left_to_it(cell):
+    from filelock import FileLock
+
+    cell.folder.mkdir(parents=True)
+    said = []
+    with FileLock(cell.folder / ".measuring"):
+        assert not measure_cell(cell, say=said.append)
+    assert "another process is measuring it" in said[-1]
+
+
+def test_an_unknown_model_is_refused_before_anything_is_measured(asked):
+    with pytest.raises(ModelError, match="Did you mean 'gpt2-small'"):
+        cells(replace(asked, models=("gpt2-smal",)))
+
+
+def test_the_report_alone_measures_nothing(cell, monkeypatch, capsys):
+    monkeypatch.setattr("harness.commands.matrix.combined", lambda asked: (_ for _ in ()).throw(StoreError("empty")))
+    monkeypatch.setattr("subprocess.run", None)
+    with pytest.raises(SystemExit) as ended:
+        main(["matrix", "--do", "report"])
+    assert ended.value.code == 2
+    assert "empty" in capsys.readouterr().err
+
+
+def test_nox_names_the_models_that_the_claims_are_measured_on():
+    source = ast.parse((REPOSITORY / "noxfile.py").read_text(encoding="utf-8"))
+    wanted = {"SEEDS", "FAMILIES", "MODELS"}
+    assigned = [
+        node for node in source.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in wanted
+    ]  # fmt: skip
+    scope: dict[str, object] = {}
+    exec(compile(ast.Module(assigned, type_ignores=[]), "noxfile.py", "exec"), scope)
+    found = {cell.model_id for cell in cells(Asked(REPOSITORY / "claims", Path("nowhere")))}
+    assert found <= set(scope["MODELS"])  # the models of seeds that are not trained yet may be missing here
