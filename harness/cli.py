@@ -8,12 +8,18 @@ from typing import Any
 import click
 
 from harness.commands.cache import cache
+from harness.commands.compare import baseline, compare
 from harness.commands.discover import discover
 from harness.commands.doctor import doctor
 from harness.commands.evidence import report, show
 from harness.commands.listing import list_claims
+from harness.commands.matrix import matrix
 from harness.commands.models import models
 from harness.commands.new import new
+from harness.commands.power import pilot, power
+from harness.commands.register import amend, register
+from harness.commands.sanity import sanity
+from harness.commands.steer import steer
 from harness.commands.train import train
 from harness.errors import MechclaimsError
 
@@ -67,5 +73,8 @@ def main() -> None:
     """
 
 
-for _command in (list_claims, show, report, models, cache, doctor, discover, train, new):
+for _command in (
+    list_claims, show, report, compare, baseline, register, amend, models,
+    cache, doctor, sanity, matrix, discover, pilot, power, train, steer, new,
+):  # fmt: skip
     main.add_command(_command)

@@ -13,8 +13,6 @@ WHOLE = ("joint", "model")
 """Names of a single row that stands for all of the subject's heads together, or for the model's behaviour."""
 ROUNDING = 1e-6
 """In float32 a softmax sums to 1 within this."""
-
-
 PROBABILITY_SPAN = 2.0
 """What a difference of two differences of probabilities can reach: 1 less -1."""
 
@@ -22,14 +20,12 @@ PROBABILITY_SPAN = 2.0
 def check_range(claim: Claim, treated: UnitValues, *, control: UnitValues) -> None:
     """Raise StatisticsError where values cannot be what the metric's unit says: such numbers are not to be stored.
 
-    A binary metric is 0 or 1 (its controls may be shares over several shuffles), probabilities and what is subtracted
-    from them lie within 2 of zero; other units have no bounds.
+    Controls of a binary metric, and what is held against them, may be shares (over several shuffles); probabilities
+    and what is subtracted from them lie within 2 of zero; other units have no bounds.
     """
     low, high = -PROBABILITY_SPAN, PROBABILITY_SPAN
     if claim.metric.binary:
         low, high = 0.0, 1.0
-        if not np.isin(treated.values, (0.0, 1.0)).all():
-            raise StatisticsError(f"claim {claim.id!r}: metric {claim.metric.name!r} is binary and has other values")
     elif not claim.metric.unit.endswith("probability"):
         return
     for what, values in (("the treated values", treated), ("a control", control)):
@@ -42,7 +38,7 @@ def check_range(claim: Claim, treated: UnitValues, *, control: UnitValues) -> No
 
 
 def check_treated(claim: Claim, treated: UnitValues, *, n_units: int, subject: Subject | None) -> None:
-    """Raise DeclarationError where the values are of another number of units, or of components that were not asked.
+    """Refuse values of another number of units, of components that were not asked, or not 0 and 1 where they must be.
 
     The number of units is registered (or given with `--n-units`, which makes the record exploratory): a body that
     samples fewer or more would decide on a size that nobody fixed.
@@ -52,6 +48,8 @@ def check_treated(claim: Claim, treated: UnitValues, *, n_units: int, subject: S
             f"claim {claim.id!r}: evidence.treated has {len(treated.units)} units, and evidence.n_units asks for "
             f"{n_units}; sample exactly n=evidence.n_units"
         )
+    if claim.metric.binary and not np.isin(treated.values, (0.0, 1.0)).all():
+        raise StatisticsError(f"claim {claim.id!r}: metric {claim.metric.name!r} is binary and has other values")
     if subject is None or set(treated.components) == set(subject.heads):
         return
     if len(treated.components) == 1 and treated.components[0] in WHOLE:

@@ -19,7 +19,7 @@ from harness.bound_claim import BoundClaim, Options
 from harness.catalog import find_claim
 from harness.errors import DeclarationError, StatisticsError, StoreError
 from harness.evidence import Record, from_json
-from harness.filling import check_range
+from harness.filling import check_range, check_treated
 from harness.lock import NAME, read_lock, sha256_of, write_lock
 from harness.looks import looks, standing, store_folders
 from harness.plugin_checks import check_places
@@ -608,7 +608,6 @@ def test_amending_after_looking_is_set_after_looking(claims: Path, tmp_path: Pat
         ("probability", False, 5.4, 0.1, "the treated values has 5.4, no probability"),
         ("attention probability", False, 0.4, -2.5, "a control has -2.5"),
         ("share of prompts", True, 1.0, 0.35, None),
-        ("share of prompts", True, 0.5, 0.0, "is binary and has other values"),
         ("share of prompts", True, 1.0, 1.5, "a control has 1.5"),
     ],
 )
@@ -621,6 +620,16 @@ def test_values_that_the_unit_cannot_have_are_refused(unit, binary, treated, con
     else:
         with pytest.raises(StatisticsError, match=re.escape(said)):
             check_range(claim, rows[0], control=rows[1])
+
+
+def test_a_binary_metric_takes_0_and_1_alone_and_what_stands_in_for_it_against_a_control_may_be_a_share() -> None:
+    claim = replace(CLAIM, metric=replace(CLAIM.metric, unit="share of prompts", binary=True))
+    units = [f"u{i}" for i in range(12)]
+    half = unit_values(np.full((1, 12), 0.5), components=["joint"], units=units)
+    with pytest.raises(StatisticsError, match="is binary and has other values"):
+        check_treated(claim, half, n_units=12, subject=None)
+    check_treated(claim, replace(half, values=np.ones((1, 12))), n_units=12, subject=None)
+    check_range(claim, half, control=half)
 
 
 # -- under pytest ------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ of units computed from it is post-hoc power and ranges over two orders of magnit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.declaration import ALPHA
@@ -16,6 +16,21 @@ from harness.stats.arguments import finite_number, probability
 from harness.stats.student import t_quantile
 
 MOST_CLUSTERS = 10_000_000
+LEAST_POWER = 0.8
+"""A claim whose power at twice the SESOI is below this is `underpowered` and is not to be registered."""
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One condition of a claim as far as its power goes.
+
+    Attributes:
+        shift: how far the true effect lies beyond the threshold, in SDs between clusters.
+        share: of the claim's clusters, those that this condition is measured on.
+    """
+
+    shift: float
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,37 @@ def clusters_for_power(
     if controls < 1:
         raise StatisticsError(f"controls is {controls}; at least one must be beaten")
     return _fewest(lambda number: _power(number, shift=(true - sesoi) / sd, alpha=alpha) ** controls >= power)
+
+
+def claim_power(legs: Sequence[Leg], *, clusters: int, alpha: float = ALPHA) -> float:
+    """The power of a claim of several conditions, all of which must hold: the product of their powers.
+
+    Exact for each condition by itself (noncentral t) and for independent ones; positively correlated conditions, such
+    as differences of the same treated values, have more.
+
+    Raises:
+        StatisticsError: there are no conditions, or fewer than two clusters.
+    """
+    probability(alpha, what="alpha")
+    if not legs or clusters < 2:
+        raise StatisticsError(f"{len(legs)} conditions on {clusters} clusters have no power; give some of both")
+    return math.prod(_power(max(2, math.floor(leg.share * clusters)), shift=leg.shift, alpha=alpha) for leg in legs)
+
+
+def clusters_for_claim(legs: Sequence[Leg], *, alpha: float = ALPHA, power: float = LEAST_POWER) -> int:
+    """The fewest clusters with which all conditions hold at this power.
+
+    Raises:
+        StatisticsError: a condition's true effect does not pass its threshold: no number of clusters gives power.
+    """
+    short = [place for place, leg in enumerate(legs) if not leg.shift > 0]
+    if short or not legs:
+        raise StatisticsError(
+            f"condition {short[0] + 1} is not passed by the true effect; no number of clusters gives power"
+            if short
+            else "there are no conditions"
+        )
+    return _fewest(lambda number: claim_power(legs, clusters=number, alpha=alpha) >= power)
 
 
 def clusters_for_half_width(sd: float, *, half_width: float, clusters: int, alpha: float = ALPHA) -> ClustersNeeded:

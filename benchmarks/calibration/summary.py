@@ -1,0 +1,147 @@
+"""All parts of the calibration as one JSON, `reports/calibration/summary.json`, and the page that is made from it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.calibration.limits import (
+    BOUNDARY_LIMIT,
+    DESIGN_LIMIT,
+    EMPTY_LEG,
+    WORLDS_LIMIT,
+    agrees,
+    most_allowed,
+    too_many,
+    upper_bound,
+)
+from benchmarks.calibration.lines import read_lines
+from harness.store import write_atomically
+
+FOLDER = "calibration"
+Lines = Sequence[Mapping[str, Any]]
+
+
+def write_summary(reports: Path) -> Path:
+    """The page `CALIBRATION.md`, written with its summary from whatever parts are stored."""
+    from harness.report.calibration import SUMMARY, write_calibration
+
+    content = summary_of(reports / FOLDER)
+    write_atomically(reports / SUMMARY, text=json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return write_calibration(content, out=reports)
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """Counts, limits and whether they hold, part by part; parts that were not run are empty."""
+    worlds = {
+        path.stem.removeprefix("worlds-"): worlds_of(read_lines(path)) for path in sorted(folder.glob("worlds-*.jsonl"))
+    }
+    return {
+        "worlds": worlds,
+        "planted": planted_of(read_lines(folder / "planted.jsonl")),
+        "pipeline": pipeline_of(read_lines(folder / "pipeline.jsonl")),
+        "designs": latest(read_lines(folder / "designs.jsonl"), keys=("claim", "model")),
+        "mutants": latest(read_lines(folder / "mutants.jsonl"), keys=("mutant",)),
+        "limits": {"boundary": BOUNDARY_LIMIT, "designs": DESIGN_LIMIT, "worlds": WORLDS_LIMIT, "leg": EMPTY_LEG},
+    }
+
+
+def latest(lines: Lines, *, keys: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The last line of each key, in order of the keys: a later measurement supersedes."""
+    found = {tuple(line[key] for key in keys): line for line in lines}
+    return [found[key] for key in sorted(found)]
+
+
+def worlds_of(lines: Lines) -> list[dict[str, Any]]:
+    """Per claim: verdicts, the exact bound on the share supported, and how often each leg held by itself."""
+    lines = latest(lines, keys=("claim", "version", "world"))
+    newest = {claim: max(line["version"] for line in lines if line["claim"] == claim) for claim in _claims(lines)}
+    return [
+        _claim_worlds([line for line in lines if line["claim"] == claim and line["version"] == version])
+        for claim, version in newest.items()
+    ]
+
+
+def planted_of(lines: Lines) -> list[dict[str, Any]]:
+    """Per scenario: false verdicts and misses, with the most that are allowed."""
+    lines = latest(lines, keys=("scenario", "first"))
+    found = []
+    for scenario in dict.fromkeys(line["scenario"] for line in lines):
+        counts: Counter[str] = Counter()
+        for line in lines:
+            if line["scenario"] == scenario:
+                counts.update(line["counts"])
+        replicates = counts.pop("replicates")
+        allowed = most_allowed(replicates, BOUNDARY_LIMIT)
+        watched = {"some component supported", "some component refuted"} | {
+            name for name in counts if name.startswith("missed")
+        }
+        errors = {name: counts[name] for name in sorted(watched)}
+        found.append(
+            {
+                "scenario": scenario, "replicates": replicates, "allowed": allowed, "errors": errors,
+                "holds": max(errors.values()) <= allowed,
+                "verdicts": {name: counts[name] for name in _VERDICTS if counts[name]},
+            }
+        )  # fmt: skip
+    return found
+
+
+def pipeline_of(lines: Lines) -> list[dict[str, Any]]:
+    """Per planted circuit and strength: how often it was supported, beside what was predicted."""
+    found = []
+    for setting in (line for line in lines if "scale" in line):
+        key = (setting["circuit"], setting["strength"])
+        runs = {
+            line["seed"]: line["verdict"]
+            for line in lines
+            if "seed" in line and (line["circuit"], line["strength"]) == key
+        }
+        supported = sum(verdict == "supported" for verdict in runs.values())
+        holds = bool(runs) and (
+            agrees(supported, len(runs), predicted=setting["predicted"])
+            if setting["strength"] > 1
+            else not too_many(supported, len(runs))
+        )
+        found.append({**setting, "runs": len(runs), "supported": supported, "verdicts": dict(Counter(runs.values())),
+                      "holds": holds})  # fmt: skip
+    return found
+
+
+_VERDICTS = ("supported", "too small", "refuted", "inconclusive", "invalid")
+
+
+def _claim_worlds(lines: Lines) -> dict[str, Any]:
+    """Summed over worlds; a claim that was `invalid` in a world shows nothing there, and is not counted as tried."""
+    verdicts = Counter(line["verdict"] for line in lines)
+    worlds, supported = len(lines), verdicts["supported"]
+    tried = worlds - verdicts["invalid"]
+    held: Counter[str] = Counter()
+    of: Counter[str] = Counter()
+    for line in lines:
+        for name, (holds, count) in line["legs"].items():
+            held[name] += holds
+            of[name] += count
+    return {
+        "claim": lines[0]["claim"],
+        "tier": lines[0]["tier"],
+        "worlds": worlds,
+        "tried": tried,
+        "supported": supported,
+        "some_component": sum(bool(line["some_component"]) for line in lines),
+        "upper_bound_95": round(upper_bound(supported, tried), 4) if tried else None,
+        "holds": tried > 0 and supported <= max(most_allowed(tried, WORLDS_LIMIT), 0),
+        "enough": tried > 0 and most_allowed(tried, WORLDS_LIMIT) >= 0,
+        "verdicts": dict(verdicts),
+        "legs": {name: [held[name], of[name]] for name in of},
+        "without_evidence": [name for name in of if held[name] > EMPTY_LEG * of[name]],
+        "largest": max((line["largest"] for line in lines if line["largest"] is not None), default=None),
+        "seconds": round(sum(line["seconds"] for line in lines) / worlds, 2),
+    }
+
+
+def _claims(lines: Lines) -> Iterable[str]:
+    return dict.fromkeys(line["claim"] for line in lines)

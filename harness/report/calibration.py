@@ -1,0 +1,271 @@
+"""The page that says how often the suite errs where the truth is known, from `calibration/summary.json` alone.
+
+What the numbers are counted on is described beside them; how they are counted is the calibration's business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import StoreError
+from harness.report.text import code, inline, number, table
+
+NAME = "CALIBRATION.md"
+SUMMARY = Path("calibration") / "summary.json"
+MISSES_FIGURE = Path("figures") / "calibration-misses.png"
+POWER_FIGURE = Path("figures") / "calibration-power.png"
+_MOST_LISTED = 60
+
+Entry = Mapping[str, Any]
+
+
+def write_calibration(content: Entry, *, out: Path) -> Path:
+    """The page `CALIBRATION.md` below `out`, with its figures."""
+    from harness.store import write_atomically
+
+    _draw(content, out=out)
+    path = out / NAME
+    write_atomically(path, text="\n\n".join(_parts(content)) + "\n")
+    return path
+
+
+def underpowered(reports: Path) -> dict[str, tuple[str, ...]]:
+    """Claim ids with the models on which their power at twice the SESOI is below 80 %; empty where none was measured.
+
+    Raises:
+        StoreError: the summary is damaged.
+    """
+    path = reports / SUMMARY
+    if not path.is_file():
+        return {}
+    try:
+        designs = json.loads(path.read_text(encoding="utf-8"))["designs"]
+        weak = [(design["claim"], design["model"]) for design in designs if design["underpowered"]]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: not a calibration's summary ({error}); `nox -s calibrate -- report`") from error
+    return {claim: tuple(model for other, model in weak if other == claim) for claim, _ in weak}
+
+
+def _parts(content: Entry) -> Iterator[str]:
+    yield "# Calibration"
+    yield (
+        "How often this suite says `supported`, `refuted` or nothing where the truth is known. Nominal: 2.5 % on each "
+        "side. A part that was not run is missing here: `nox -s calibrate -- WHAT` runs one, "
+        "`nox -s calibrate -- report` writes this page."
+    )
+    yield from _worlds(content["worlds"])
+    yield from _planted(content["planted"], content["pipeline"])
+    yield from _designs(content["designs"])
+    yield from _mutants(content["mutants"])
+
+
+def _worlds(worlds: Mapping[str, Sequence[Entry]]) -> Iterator[str]:
+    if not worlds:
+        return
+    yield "## Null worlds"
+    yield (
+        "Freshly initialised models, discovery run anew in each, preconditions off. Of 93 worlds one may support a "
+        "claim (upper 95 % bound 5 %). A world in which the claim is `invalid` tries nothing: the bound is of the "
+        "others. Not calibration but description: `some part` counts worlds in which one component alone would pass."
+    )
+    for architecture, claims in worlds.items():
+        yield f"### {inline(architecture)}"
+        yield table(
+            ["claim", "worlds", "tried", "supported", "upper bound", "some part", "inconclusive", "invalid", "seconds"],
+            rows=[_world_row(entry) for entry in claims],
+            numeric=range(1, 9),
+        )
+        legs = [
+            f"- {code(entry['claim'])}, {inline(name)}: {entry['legs'][name][0]} of {entry['legs'][name][1]} times"
+            for entry in claims
+            for name in entry["without_evidence"]
+        ]
+        if legs:
+            yield "Conditions that hold in more than 10 % of these worlds by themselves carry no evidence there:"
+            yield "\n".join(legs)
+
+
+def _world_row(entry: Entry) -> list[str]:
+    bound = "-" if entry["upper_bound_95"] is None else f"{entry['upper_bound_95']:.1%}"
+    verdicts = entry["verdicts"]
+    supported = f"{entry['supported']}" if entry["holds"] or not entry["tried"] else f"**{entry['supported']}**"
+    return [
+        code(entry["claim"]), str(entry["worlds"]), str(entry["tried"]), supported, bound,
+        str(entry["some_component"]), str(verdicts.get("inconclusive", 0)), str(verdicts.get("invalid", 0)),
+        number(entry["seconds"]),
+    ]  # fmt: skip
+
+
+def _planted(planted: Sequence[Entry], pipeline: Sequence[Entry]) -> Iterator[str]:
+    if planted:
+        yield "## Effects planted exactly at the smallest effect of interest"
+        yield (
+            "Per-unit values whose true effect is known in closed form, from values to verdict. `supported` and "
+            "`refuted` are both false here; a tail is missed where a 95 % bound lies on the wrong side of the truth."
+        )
+        yield table(
+            ["scenario", "replicates", "allowed", "supported", "refuted", "most misses in a tail", "holds"],
+            rows=[_planted_row(entry) for entry in planted],
+            numeric=range(1, 6),
+        )
+    if pipeline:
+        yield "## The whole pipeline on planted circuits"
+        yield table(
+            ["circuit", "strength (SESOI)", "true effect", "runs", "supported", "predicted", "agrees"],
+            rows=[
+                [
+                    inline(entry["circuit"]), str(entry["strength"]), number(entry["truth"]), str(entry["runs"]),
+                    f"{entry['supported']}", f"{entry['predicted'] * entry['runs']:.1f}", _yes(entry["holds"]),
+                ]
+                for entry in pipeline
+            ],
+            numeric=range(1, 6),
+        )  # fmt: skip
+
+
+def _planted_row(entry: Entry) -> list[str]:
+    errors = entry["errors"]
+    misses = max((count for name, count in errors.items() if name.startswith("missed")), default=0)
+    return [
+        inline(entry["scenario"]), str(entry["replicates"]), str(entry["allowed"]),
+        str(errors["some component supported"]), str(errors["some component refuted"]), str(misses),
+        _yes(entry["holds"]),
+    ]  # fmt: skip
+
+
+def _designs(designs: Sequence[Entry]) -> Iterator[str]:
+    if not designs:
+        return
+    failing = [entry for entry in designs if not entry["holds"]]
+    weak = [entry for entry in designs if entry["underpowered"]]
+    replicates, allowed = designs[0]["replicates"], designs[0]["allowed"]
+    yield "## Every inference claim's own design"
+    yield (
+        f"{replicates} samples of the registered size from a pool of ten times the stored clusters, whose mean is the "
+        f"truth; a tail may be missed {allowed} times. {len(designs) - len(failing)} of {len(designs)} designs hold. "
+        f"Power is the share supported were every effect twice the SESOI, and every margin where it costs nothing: "
+        f"{len(designs) - len(weak)} reach 80 %."
+    )
+    yield f"![Share of samples whose bound misses the truth]({MISSES_FIGURE.as_posix()})"
+    yield f"![Share supported over the true effect]({POWER_FIGURE.as_posix()})"
+    left_out = [entry for entry in designs if entry.get("left_out")]
+    if left_out:
+        named = "; ".join(f"{code(entry['claim'])}: {inline(', '.join(entry['left_out']))}" for entry in left_out)
+        yield f"Left out, because the record does not say on which units they were measured: {named}."
+    if failing:
+        yield (
+            "Designs whose intervals miss too often; they need more clusters or a stricter level. Where the truth lies "
+            "many half-widths from the threshold the bound may be wrong and the verdict is not:"
+        )
+        yield table(
+            ["claim", "model", "clusters", "most misses", "half-widths to the threshold", "in"],
+            rows=[
+                [
+                    code(entry["claim"]), code(entry["model"]), str(entry["clusters"]), str(entry["most_misses"]),
+                    _distance(worst), inline(_named(worst)),
+                ]
+                for entry in failing[:_MOST_LISTED]
+                for worst in [max(entry["questions"], key=_misses)]
+            ],
+            numeric=(2, 3, 4),
+        )  # fmt: skip
+    if weak:
+        yield (
+            "`underpowered`, not to be registered as they are. The stored values are moved to twice the SESOI and keep "
+            "their spread, which understates power where larger effects vary more; *scaled* instead, everything a "
+            "control compares shrinks with the effect:"
+        )
+        yield table(
+            ["claim", "model", "clusters", "power", "of the effect alone", "scaled", "weakest condition"],
+            rows=[
+                [
+                    code(entry["claim"]), code(entry["model"]), str(entry["clusters"]), f"{entry['power']:.0%}",
+                    f"{entry['power_of_effect_alone']:.0%}",
+                    f"{entry['power_scaled']:.0%}" if "power_scaled" in entry else "-", inline(_weakest(entry)),
+                ]
+                for entry in weak[:_MOST_LISTED]
+            ],
+            numeric=(2, 3, 4, 5),
+        )  # fmt: skip
+
+
+def _misses(question: Entry) -> int:
+    return int(max(question["missed_low"], question["missed_high"]))
+
+
+def _named(question: Entry) -> str:
+    side = "lower" if question["missed_low"] >= question["missed_high"] else "upper"
+    return f"{side} bound of {question['component']}: {question['control']} ({question['method']})"
+
+
+def _distance(question: Entry) -> str:
+    """How many half-widths the truth lies from the threshold."""
+    if not question.get("half_width"):
+        return "-"
+    return f"{abs(question['truth'] - question['threshold']) / question['half_width']:.1f}"
+
+
+def _weakest(entry: Entry) -> str:
+    question = min(entry["questions"], key=lambda each: each["holds_at_twice"])
+    return f"{question['component']}: {question['control']} ({question['holds_at_twice']:.0%})"
+
+
+def _mutants(mutants: Sequence[Entry]) -> Iterator[str]:
+    if not mutants:
+        return
+    yield "## Deliberate faults"
+    yield "Each was put into the statistics and the calibration run again; what is listed here gave it away."
+    yield table(
+        ["fault", "scenario", "noticed by", "without the fault"],
+        rows=[
+            [
+                inline(entry["mutant"]), inline(entry["scenario"]),
+                inline(", ".join(entry["noticed"])) or "**nothing**",
+                inline(", ".join(entry["without_it"]) or "nothing"),
+            ]
+            for entry in mutants
+        ],
+    )  # fmt: skip
+
+
+def _yes(holds: bool) -> str:  # noqa: FBT001 (a cell)
+    return "yes" if holds else "**no**"
+
+
+def _draw(content: Entry, *, out: Path) -> None:
+    """Misses of every condition in rising order, and the share supported over the true effect."""
+    import numpy as np
+
+    from harness.report import figures
+
+    designs = content["designs"]
+    if not designs:
+        return
+    replicates = designs[0]["replicates"]
+    misses = sorted(
+        each[tail] / replicates
+        for design in designs
+        for each in design["questions"]
+        for tail in ("missed_low", "missed_high")
+    )
+    figures.save(
+        figures.curve(
+            list(range(1, len(misses) + 1)), [100 * share for share in misses],
+            xlabel="tails of all conditions, sorted", ylabel="samples that miss the truth (%)",
+            baseline=100 * designs[0]["allowed"] / replicates,
+            line="misses of each tail (nominal 2.5 %); dashed: the most allowed",
+        ),
+        out / MISSES_FIGURE,
+    )  # fmt: skip
+    shares = np.array([[share for _, share in design["curve"]] for design in designs])
+    times = [each for each, _ in designs[0]["curve"]]
+    figures.save(
+        figures.curve(
+            times, np.median(shares, axis=0), xlabel="true effect against every control, in SESOI",
+            ylabel="share supported", baseline=0.8, line="median of all designs; dashed: 80 %",
+        ),
+        out / POWER_FIGURE,
+    )  # fmt: skip
