@@ -6,7 +6,7 @@ at another. So a subject is a set of heads for each answer place, and a unit is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -94,6 +94,13 @@ def by_place(values: UnitValues, component: str = JOINT) -> dict[int, float]:
     places = np.array([int(unit.partition(":")[0]) for unit in values.units])
     row = values.of([component]).values[0]
     return {int(place): float(row[places == place].mean()) for place in np.unique(places)}
+
+
+def at_places(values: UnitValues, places: Collection[int]) -> UnitValues:
+    """The units of some places alone."""
+    kept = [number for number, unit in enumerate(values.units) if int(unit.partition(":")[0]) in places]
+    units = tuple(values.units[number] for number in kept)
+    return replace(values, values=values.values[:, kept], units=units, clusters=units)
 
 
 def require_adding(evidence: Evidence, right: float) -> None:

@@ -51,8 +51,10 @@ ERRORS_IN = 500
     units=Units(
         default=240, quick=100, of="twin pair", reason="differences have SD under 1: standard error under 0.065"
     ),
+    tier="reliability",  # half of the difference is what selected the heads, one at a time and three at most
     models=MODELS,
     cost=Cost(draws=80, tokens=17),
+    version=2,
 )
 def test_carry_heads_do_not_bring_cascades(model, subject, evidence, rng):
     from harness.interventions import Engine

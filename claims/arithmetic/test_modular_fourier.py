@@ -166,7 +166,7 @@ def test_the_logits_are_a_sum_of_cosines_of_the_key_frequencies(model, evidence,
     rival="neurons mix all key frequencies, and each is merely largest in one",
     exposed_by="the criterion of 85 %, on neurons whose frequency is read from their output weights",
     units=None,
-    models=MODELS,
+    models=tuple(f"modular-addition-113@{seed}" for seed in (1, 2, 3, 4)),  # its control was changed after seed 0
 )
 def test_most_neurons_are_tuned_to_the_frequency_that_they_write(model, evidence, rng):
     layer = one_layer(model)

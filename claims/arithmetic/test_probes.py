@@ -37,7 +37,7 @@ MODELS = ("addition-5d-1l@*", "addition-5d-2l@*")
 @claim(
     id="arithmetic.carry-decodable",
     paper="quirke2024",
-    statement="The carry into an answer place can be read linearly where the digit is predicted and the carry is used.",
+    statement="The carry into an answer place is linearly present in the stream where the digit is predicted.",
     metric=Metric("accuracy of a linear probe", unit="share of sums"),
     sesoi=0.25,
     sesoi_reason="half of what a perfect probe has above chance; untrained twins reach 0.13 to 0.18 on discovery: "
@@ -58,6 +58,7 @@ MODELS = ("addition-5d-1l@*", "addition-5d-2l@*")
     ),
     models=MODELS,
     cost=Cost(draws=55, tokens=16),
+    version=2,
 )
 def test_the_carry_can_be_read_linearly_where_it_is_used(model, evidence, rng):
     found = decodings(model, rng)
@@ -77,6 +78,11 @@ def test_the_carry_can_be_read_linearly_where_it_is_used(model, evidence, rng):
     evidence.note(f"Site {site}: where moving along the probe changes the digit most, on the discovery split.")
     evidence.note("Sums with and without a carry are equally many: a constant guess is right half of the time.")
     evidence.note("Place 0 is left out: its digit is the carry.")
+    evidence.note(
+        "What can be read need not be used, nor computed: a carry is a threshold of the sum of two digits, and a "
+        "stream that held nothing but the two would be read with an accuracy of 0.95 to 0.97, which the control task "
+        "does not expose. That the model uses what is read: `arithmetic.carry-direction`."
+    )
     evidence.decide()
 
 

@@ -45,8 +45,10 @@ SESOI = 0.1
         of="sum",
         reason="discovery SD 0.27 at most: the standard error is 0.014, a seventh of the SESOI, for a second",
     ),
+    tier="reliability",  # the same probability chose the site
     models=("addition-5d-1l@*", "addition-5d-2l@*"),
     cost=Cost(draws=3.5, tokens=17),
+    version=2,
 )
 def test_the_answer_settles_at_the_site_chosen_on_discovery(model, evidence, rng):
     margin = evidence.claim.margins[0].at_most

@@ -46,10 +46,15 @@ class Components:
     negative: float
 
 
+def discovery_contexts(model: Model, contrast: ContrastName) -> ContrastPrompts:
+    """Contexts of the discovery split with a stem after each."""
+    streams = discovery_streams("steering", fingerprint=model.fingerprint)
+    return behaviour(model, contrast, split="discovery", n=CONTEXTS, rng=streams.for_(f"{contrast} contexts"))
+
+
 def components(model: Model, contrast: ContrastName, directions: Mapping[str, Direction]) -> dict[str, Components]:
     """The components along each direction on discovery contexts of a contrast."""
-    streams = discovery_streams("steering", fingerprint=model.fingerprint)
-    texts = behaviour(model, contrast, split="discovery", n=CONTEXTS, rng=streams.for_(f"{contrast} contexts"))
+    texts = discovery_contexts(model, contrast)
     engine, layers = engine_of(model), sorted({each.layer for each in directions.values()})
     everywhere: dict[str, list[NDArray[np.float64]]] = {name: [] for name in directions}
     last = {name: np.zeros(len(texts)) for name in directions}

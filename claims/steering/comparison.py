@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from claims.steering.finding import DOSE, PERMUTED, PERMUTED_LABELS, Found, Held, held
-from claims.steering.measurements import mean_of, shifts, swing
+from claims.steering.finding import PERMUTED, PERMUTED_LABELS, RANDOM_DIRECTIONS, Found, Held, held
+from claims.steering.measurements import mean_of, swing
 from fixtures.prompts.contrasts import ContrastPrompts
 from harness.steering import Direction
 from harness.values import UnitValues
@@ -21,27 +20,57 @@ if TYPE_CHECKING:
     from harness.subjects import Subject
 
 
+Measure = Callable[[Mapping[str, Direction]], UnitValues]
+"""Directions by name -> [direction, unit]."""
+
+
+def against_controls(
+    evidence: Evidence, found: Held, *, measured: Measure, discovered: Measure, most: int = PERMUTED
+) -> dict[str, UnitValues]:
+    """Fill every control of a claim on steering, and give back what each of its directions does.
+
+    Random directions are a population: their mean and their 95th percentile, which is chosen on the discovery split.
+    Of permuted labels the mean counts, of foreign directions each alone.
+
+    Args:
+        evidence: what is filled; `evidence.treated` comes first.
+        found: the subject's direction and its controls.
+        measured: the claim's metric, on its own units.
+        discovered: the same on discovery units; it also gives random and foreign directions their sign.
+        most: directions of each control.
+    """
+
+    def score(_: Found, directions: Mapping[str, Direction]) -> NDArray[np.float64]:
+        return np.asarray(discovered(directions).mean() - chance)
+
+    chance = 0.5 if evidence.claim.metric.unit == "probability" else 0.0
+    drawn = {}
+    for name, directions in found.controls(score, most=most).items():
+        drawn[name] = measured(directions)
+        if name == RANDOM_DIRECTIONS and _kind(evidence, name) == "component":
+            evidence.component_control(
+                name, drawn[name], discovery=discovered(directions), matched={"joint": tuple(directions)}
+            )
+        else:
+            evidence.control(name, mean_of(drawn[name]))
+    return drawn
+
+
 def swing_against_controls(
     model: Model, subject: Subject, evidence: Evidence, prompts: ContrastPrompts, *, most: int = PERMUTED
 ) -> tuple[Held, UnitValues]:
-    """Fill in the swing of the subject's direction and those of its controls; also the one of each permuted label.
-
-    Args:
-        model: the model.
-        subject: the contrast, with its place and dose.
-        evidence: what is filled.
-        prompts: stems.
-        most: directions of each control.
-    """
+    """Fill in the swing of the subject's direction and of its controls; the subject's, and that of permuted labels."""
     found = held(model, subject)
     evidence.treated(swing(model, prompts, {"joint": found.direction}, dose=found.dose))
-    drawn = {}
-    for name, directions in found.controls(partial(shift_on_discovery, model), most=most).items():
-        drawn[name] = swing(model, prompts, directions, dose=found.dose)
-        evidence.control(name, mean_of(drawn[name]))
+    drawn = against_controls(
+        evidence,
+        found,
+        measured=lambda directions: swing(model, prompts, directions, dose=found.dose),
+        discovered=lambda directions: swing(model, found.found.stems, directions, dose=found.dose),
+        most=most,
+    )
     return found, drawn[PERMUTED_LABELS]
 
 
-def shift_on_discovery(model: Model, found: Found, directions: Mapping[str, Direction]) -> NDArray[np.float64]:
-    """[direction], the mean shift of the log-odds of discovery stems at the dose at which layers are compared."""
-    return np.asarray(shifts(model, found.stems, directions, doses=(DOSE,)).mean())
+def _kind(evidence: Evidence, name: str) -> str:
+    return next(control.kind for control in evidence.claim.controls if control.name == name)

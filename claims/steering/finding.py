@@ -1,8 +1,8 @@
 """Where and how strongly a contrast is steered, found on the discovery split alone; and what it is held against.
 
 A direction is the mean over pairs of the positive minus the negative activation at the last token of the text (paired
-contrast, Rimsky et al. 2024). Layer: of every third one, or of ten in deep models, that whose direction at `DOSE` moves
-the log-odds of neutral stems most. Dose: the largest of `DOSES` whose damage on neutral text stays within `AFFORDABLE`.
+contrast, Rimsky et al. 2024). Layer: of at most ten, evenly spaced, that whose direction at `DOSE` moves the log-odds
+of neutral stems most. Dose: the largest of `DOSES` whose damage on neutral text stays within `AFFORDABLE`.
 Permuted labels go through all of it but the dose, which they share.
 """
 
@@ -55,7 +55,6 @@ PERMUTED, RANDOM = 99, 19
 SITE = "resid_pre"
 RANDOM_DIRECTIONS = "random directions, same dose"
 PERMUTED_LABELS = "permuted labels, whole procedure"
-OTHER_CONTRASTS = "directions of the other contrasts"
 
 _FOUND: WeakKeyDictionary[Model, dict[str, Found]] = WeakKeyDictionary()
 _PERMUTED: WeakKeyDictionary[Model, dict[str, dict[str, Direction]]] = WeakKeyDictionary()
@@ -173,7 +172,7 @@ class Held:
         dose: the working dose.
         random: of equal length, with the covariance of the stream there on neutral text; their signs are arbitrary.
         permuted: found by the same procedure from permuted labels.
-        others: those of the other contrasts at this place, by contrast; their signs mean nothing for this one.
+        others: those of the other contrasts at this place, by control; their signs mean nothing for this one.
         found: the contrast's discovery material.
     """
 
@@ -196,7 +195,7 @@ class Held:
         return {
             RANDOM_DIRECTIONS: {name: signed[name] for name in list(self.random)[:most]},
             PERMUTED_LABELS: dict(list(self.permuted.items())[:most]),
-            OTHER_CONTRASTS: {name: signed[name] for name in self.others},
+            **{name: {name: signed[name]} for name in self.others},
         }
 
 
@@ -221,9 +220,14 @@ def held(model: Model, subject: Subject) -> Held:
         dose=subject.settings.get("dose", DOSE),
         random=drawn.named("random"),
         permuted=_permuted_once(model, contrast, found, streams.for_(f"{contrast} permuted labels")),
-        others={f"{name} direction": each for name, each in others.items()},
+        others={foreign(name): each for name, each in others.items()},
         found=found,
     )
+
+
+def foreign(contrast: str) -> str:
+    """The control that is the direction of another contrast."""
+    return f"direction of {contrast}"
 
 
 def with_sign(direction: Direction, sign: float) -> Direction:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fixtures.prompts.contrasts import ContrastPrompts, score
+from fixtures.prompts.contrasts import ContrastPrompts, score, target_words
 from harness.steering import Direction, add, generate, token_rows
 from harness.values import UnitValues
 
@@ -42,6 +42,7 @@ def shift_of_text(
 
 
 def scores(prompts: ContrastPrompts, texts: Sequence[str]) -> UnitValues:
-    """[`joint`, prompt], the log-odds of listed words in each continuation."""
-    values = np.array([[score(text, contrast=prompts.contrast) for text in texts]])
+    """[`joint`, prompt], the log-odds of listed words in each continuation, without those that chose the layer."""
+    uncounted = target_words(prompts.contrast)
+    values = np.array([[score(text, contrast=prompts.contrast, uncounted=uncounted) for text in texts]])
     return UnitValues(values, ("joint",), prompts.units, prompts.templates)

@@ -26,9 +26,10 @@ def auc(model: Model, texts: ContrastPrompts, directions: Mapping[str, Direction
     return UnitValues(_placed(found, directions), tuple(directions), positive.units, positive.templates)
 
 
-def auc_on_discovery(found: Found, directions: Mapping[str, Direction]) -> NDArray[np.float64]:
-    """[direction], the AUC on the pairs from which directions are made, less chance."""
-    return np.asarray(_placed(found.pairs, directions).mean(axis=1) - 0.5)
+def discovery_auc(found: Found, directions: Mapping[str, Direction]) -> UnitValues:
+    """[direction, pair], the same on the pairs from which directions are made."""
+    units = tuple(f"discovery pair {number}" for number in range(len(found.pairs)))
+    return UnitValues(_placed(found.pairs, directions), tuple(directions), units, found.templates)
 
 
 def _placed(found: PairActivations, directions: Mapping[str, Direction]) -> NDArray[np.float64]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 from claims.steering.comparison import swing_against_controls
-from claims.steering.finding import DOSE
+from claims.steering.finding import DOSE, RANDOM_DIRECTIONS
 from claims.steering.measurements import describe, shifts
 from claims.steering.pictures import show_doses, show_draws
-from claims.steering.wording import CONTROLS, SESOI, SESOI_REASON, STEMS
+from claims.steering.wording import SESOI, SESOI_REASON, STEMS, controls_of
 from fixtures.prompts.contrasts import stems
 from harness.claim import Cost, Margin, Metric, claim
 from harness.steering import at_dose
@@ -38,11 +38,12 @@ def responds(contrast: str, *, towards: str) -> dict[str, object]:
         "sesoi_reason": SESOI_REASON,
         "alternative": "greater",
         "subject": contrast,
-        "controls": CONTROLS,
+        "controls": controls_of(contrast),
         "margins": FALLS,
         "rival": "any push of this length moves the odds of these tokens one way or the other",
-        "exposed_by": CONTROLS[0].name,
+        "exposed_by": RANDOM_DIRECTIONS,
         "units": STEMS,
+        "tier": "reliability",  # the shift of these log-odds chose the layer
         "models": ("smollm2-*", "path:*"),
         "cost": Cost(draws=130, tokens=1),
     }

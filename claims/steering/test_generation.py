@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from claims.steering.comparison import shift_on_discovery
-from claims.steering.finding import held
+from claims.steering.comparison import against_controls
+from claims.steering.finding import RANDOM_DIRECTIONS, held
 from claims.steering.generation import LENGTH, TEMPERATURE, continuations, scores, shift_of_text
-from claims.steering.measurements import describe, mean_of
-from claims.steering.wording import CONTROLS
-from fixtures.prompts.contrasts import stems, validation
+from claims.steering.measurements import describe, swing
+from claims.steering.wording import controls_of
+from fixtures.prompts.contrasts import stems, target_words, validation
 from harness.claim import Cost, Metric, Units, claim
 
 DRAWS = 2
@@ -28,9 +26,9 @@ def shifts_text(contrast: str, *, words: str) -> dict[str, object]:
         "sesoi_reason": "half of what one listed word does in a text without any: log 3 = 1.10",
         "alternative": "greater",
         "subject": contrast,
-        "controls": CONTROLS,
+        "controls": controls_of(contrast, random="same-dose"),
         "rival": "any push of this length changes what is written, listed words among the rest",
-        "exposed_by": CONTROLS[0].name,
+        "exposed_by": RANDOM_DIRECTIONS,
         "units": Units(default=100, quick=60, of="prompt", reason="20 templates limit every interval; five of each"),
         "models": ("smollm2-*", "path:*"),
         "cost": Cost(draws=2 * (3 * DRAWS + 1), tokens=LENGTH + 8),
@@ -41,15 +39,20 @@ def measure(model, subject, evidence, rng):
     contrast = subject.class_name
     prompts = stems(model, contrast, split="confirmation", n=evidence.n_units, rng=rng.for_("prompts"))
     describe(evidence, prompts)
-    known = validation(contrast)
+    known = validation(contrast, uncounted=target_words(contrast))
     evidence.precondition("AUC of the scorer on labelled texts", value=known.auc, at_least=0.9)
     found = held(model, subject)
     towards, away, plain = (
         continuations(model, prompts, found.direction, dose=sign * found.dose) for sign in (1.0, -1.0, 0.0)
     )
     evidence.treated(scores(prompts, towards).minus(scores(prompts, away)))
-    for name, directions in found.controls(partial(shift_on_discovery, model), most=DRAWS).items():
-        evidence.control(name, mean_of(shift_of_text(model, prompts, directions, dose=found.dose)))
+    against_controls(
+        evidence,
+        found,
+        measured=lambda directions: shift_of_text(model, prompts, directions, dose=found.dose),
+        discovered=lambda directions: swing(model, found.found.stems, directions, dose=found.dose),
+        most=DRAWS,
+    )
     evidence.table(
         "Side by side",
         columns=["prompt", f"dose {found.dose:g}", "unsteered", f"dose {-found.dose:g}"],
@@ -57,7 +60,8 @@ def measure(model, subject, evidence, rng):
     )
     evidence.note(
         f"{LENGTH} tokens at temperature {TEMPERATURE:g}, drawn alike for all directions; the scorer counts listed "
-        f"words and does {known.auc:.2f} (AUC) on {2 * known.n} labelled texts."
+        f"words but for the targets whose log-odds chose the layer, and does {known.auc:.2f} (AUC) on {2 * known.n} "
+        "labelled texts."
     )
     evidence.decide()
 

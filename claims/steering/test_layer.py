@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from claims.steering.comparison import swing_against_controls
+from claims.steering.finding import PERMUTED_LABELS
 from claims.steering.measurements import describe, joint, swing, template_means
 from claims.steering.pictures import show_layers
-from claims.steering.wording import CONTROLS, SESOI, SESOI_REASON, STEMS
+from claims.steering.wording import SESOI, SESOI_REASON, STEMS, controls_of
 from fixtures.prompts.contrasts import stems
 from harness.claim import Cost, Margin, Metric, claim
 
@@ -33,11 +34,12 @@ def works_at(contrast: str) -> dict[str, object]:
         "sesoi_reason": SESOI_REASON,
         "alternative": "greater",
         "subject": contrast,
-        "controls": CONTROLS,
+        "controls": controls_of(contrast),
         "margins": (LEAD,),
-        "rival": "the layer was the best of ten on one set of prompts by chance, and is not on others",
-        "exposed_by": CONTROLS[1].name,
+        "rival": "the layer was the best of those compared on one set of prompts by chance, and is not on others",
+        "exposed_by": PERMUTED_LABELS,
         "units": STEMS,
+        "tier": "reliability",  # the shift of these log-odds chose the layer
         "models": ("smollm2-*", "path:*"),
         "cost": Cost(draws=100, tokens=1),
     }

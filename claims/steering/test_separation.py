@@ -5,19 +5,18 @@ Sentiment: Tigges et al. 2023; truth: Marks and Tegmark 2023; linear concepts in
 
 from __future__ import annotations
 
-from claims.steering.finding import OTHER_CONTRASTS, PERMUTED_LABELS, RANDOM_DIRECTIONS, held
-from claims.steering.measurements import describe, joint, mean_of
+from functools import partial
+
+from claims.steering.comparison import against_controls
+from claims.steering.finding import PERMUTED_LABELS, RANDOM_DIRECTIONS, held
+from claims.steering.measurements import describe, joint
 from claims.steering.pictures import show_draws
-from claims.steering.separation import auc, auc_on_discovery
+from claims.steering.separation import auc, discovery_auc
+from claims.steering.wording import controls_of
 from fixtures.prompts.contrasts import pairs
-from harness.claim import Control, Cost, Metric, Units, claim
+from harness.claim import Cost, Metric, Units, claim
 
 PAPERS = {"sentiment": "tigges2023", "truth": "marks2023", "formality": "park2023", "tense": "park2023"}
-CONTROLS = (
-    Control(RANDOM_DIRECTIONS, "same-dose"),
-    Control(PERMUTED_LABELS, "label"),
-    Control(OTHER_CONTRASTS, "label"),
-)
 
 
 def separates(contrast: str, *, ending: str, texts: str) -> dict[str, object]:
@@ -31,7 +30,7 @@ def separates(contrast: str, *, ending: str, texts: str) -> dict[str, object]:
         "sesoi_reason": "two fifths of the way from chance (0.5) to a perfect separation",
         "alternative": "greater",
         "subject": contrast,
-        "controls": CONTROLS,
+        "controls": controls_of(contrast),
         "rival": "whatever texts differ in, many directions of the stream tell them apart",
         "exposed_by": RANDOM_DIRECTIONS,
         "units": Units(default=120, quick=60, of="pair", reason="20 templates limit every interval; six pairs of each"),
@@ -46,10 +45,9 @@ def measure(model, subject, evidence, rng, *, split):
     describe(evidence, texts)
     found = held(model, subject)
     evidence.treated(joint(auc(model, texts, {contrast: found.direction})))
-    drawn = {}
-    for name, directions in found.controls(auc_on_discovery).items():
-        drawn[name] = auc(model, texts, directions)
-        evidence.control(name, mean_of(drawn[name]))
+    drawn = against_controls(
+        evidence, found, measured=partial(auc, model, texts), discovered=partial(discovery_auc, found.found)
+    )
     show_draws(evidence, drawn[PERMUTED_LABELS], unit="AUC")
     evidence.note("Random directions and those of other contrasts point where they do better on the discovery split.")
     evidence.decide()

@@ -10,10 +10,10 @@ from functools import partial
 import numpy as np
 
 from claims.steering.comparison import swing_against_controls
-from claims.steering.finding import everywhere
+from claims.steering.finding import RANDOM_DIRECTIONS, everywhere
 from claims.steering.measurements import NAMES, describe, joint, swing
 from claims.steering.pictures import show_trade_off
-from claims.steering.wording import CONTROLS, SESOI, SESOI_REASON, STEMS
+from claims.steering.wording import SESOI, SESOI_REASON, STEMS, controls_of
 from fixtures.prompts.contrasts import stems
 from fixtures.prompts.neutral_text import neutral_passages
 from harness.claim import Cost, Margin, Metric, claim
@@ -74,10 +74,11 @@ def _common(contrast: str) -> dict[str, object]:
         "sesoi_reason": SESOI_REASON,
         "alternative": "greater",
         "subject": contrast,
-        "controls": CONTROLS,
+        "controls": controls_of(contrast),
         "rival": "any push of this length moves the odds of these tokens as far, at the same cost",
-        "exposed_by": CONTROLS[0].name,
+        "exposed_by": RANDOM_DIRECTIONS,
         "units": STEMS,
+        "tier": "reliability",  # the shift of these log-odds chose the layer, damage the dose
         "models": ("smollm2-*", "path:*"),
     }
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from claims.steering.finding import OTHER_CONTRASTS, PERMUTED_LABELS, RANDOM_DIRECTIONS
+from typing import Literal
+
+from claims.steering.finding import PERMUTED_LABELS, RANDOM_DIRECTIONS, foreign
+from claims.steering.measurements import NAMES
 from harness.claim import Control, Units
 
-CONTROLS = (
-    Control(RANDOM_DIRECTIONS, "same-dose"),
-    Control(PERMUTED_LABELS, "label"),
-    Control(OTHER_CONTRASTS, "label"),
-)
 SESOI = 1.0
 SESOI_REASON = (
     "a quarter of what a labelled context does to these log-odds on the discovery split of SmolLM2: 3.2 nats for "
     "sentiment, 1.3 for formality, 7.5 for tense (truth: none), 4.0 on average"
 )
 STEMS = Units(default=100, quick=60, of="prompt", reason="20 templates limit every interval; five prompts of each")
+
+
+def controls_of(contrast: str, *, random: Literal["component", "same-dose"] = "component") -> tuple[Control, ...]:
+    """Random directions, permuted labels, and each other contrast's direction.
+
+    Args:
+        contrast: whose claim it is.
+        random: `component` where twenty are a population with a 95th percentile, `same-dose` where few are averaged.
+    """
+    others = (Control(foreign(name), "label") for name in NAMES if name != contrast)
+    return (Control(RANDOM_DIRECTIONS, random), Control(PERMUTED_LABELS, "label"), *others)
