@@ -210,7 +210,11 @@ def test_the_claims_are_asked_of_addition_models_alone():
 
 def test_claims_that_measure_what_discovery_selected_by_are_reliability():
     tiers = {name: bound(name).claim.tier for name in ABOUT_HEADS}
-    assert {name for name, tier in tiers.items() if tier == "reliability"} == {"digit-heads-attend", "carry-patching"}
+    assert {name for name, tier in tiers.items() if tier == "reliability"} == {
+        "digit-heads-attend",
+        "carry-patching",
+        "cascades",
+    }
 
 
 def test_a_model_of_something_else_has_no_classes():
