@@ -26,7 +26,7 @@ from harness.values import UnitValues
 if TYPE_CHECKING:
     from harness.models.model import Model
 
-CONTEXTS = 30
+CONTEXTS = 15
 """Discovery pairs from which the mean components are taken."""
 PUT_BACK = "put back"
 

@@ -25,7 +25,13 @@ Measure = Callable[[Mapping[str, Direction]], UnitValues]
 
 
 def against_controls(
-    evidence: Evidence, found: Held, *, measured: Measure, discovered: Measure, most: int = PERMUTED
+    evidence: Evidence,
+    found: Held,
+    *,
+    measured: Measure,
+    discovered: Measure,
+    most: int = PERMUTED,
+    signed: bool = True,
 ) -> dict[str, UnitValues]:
     """Fill every control of a claim on steering, and give back what each of its directions does.
 
@@ -38,10 +44,11 @@ def against_controls(
         measured: the claim's metric, on its own units.
         discovered: the same on discovery units; it also gives random and foreign directions their sign.
         most: directions of each control.
+        signed: whether a direction and its opposite differ in this metric.
     """
 
     def score(_: Found, directions: Mapping[str, Direction]) -> NDArray[np.float64]:
-        return np.asarray(discovered(directions).mean() - chance)
+        return np.asarray(discovered(directions).mean() - chance) if signed else np.ones(len(directions))
 
     chance = 0.5 if evidence.claim.metric.unit == "probability" else 0.0
     drawn = {}

@@ -13,7 +13,7 @@ from claims.steering.wording import controls_of
 from fixtures.prompts.contrasts import behaviour
 from harness.claim import Cost, Margin, Metric, Units, claim
 
-DRAWS = 19
+DRAWS = 9
 """Directions of each control: every one of them is projected out at every position."""
 SESOI = 0.5
 MISSING = Margin(
@@ -65,6 +65,7 @@ def measure(model, subject, evidence, rng):
         measured=partial(fall_without, model, texts, contrast, whole),
         discovered=partial(fall_on_discovery, model, contrast),
         most=DRAWS,
+        signed=False,
     )
     restored = gap_restored(model, texts, found.direction, means=means["joint"])
     evidence.margin(MISSING.name, joint(minus(whole, restored)), relative_to=evidence.measured())
