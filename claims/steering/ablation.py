@@ -49,7 +49,8 @@ class Components:
 def discovery_contexts(model: Model, contrast: ContrastName) -> ContrastPrompts:
     """Contexts of the discovery split with a stem after each."""
     streams = discovery_streams("steering", fingerprint=model.fingerprint)
-    return behaviour(model, contrast, split="discovery", n=CONTEXTS, rng=streams.for_(f"{contrast} contexts"))
+    n = 2 * CONTEXTS if contrast == "truth" else CONTEXTS  # statements are dealt two rounds at a time
+    return behaviour(model, contrast, split="discovery", n=n, rng=streams.for_(f"{contrast} contexts"))
 
 
 def components(model: Model, contrast: ContrastName, directions: Mapping[str, Direction]) -> dict[str, Components]:
