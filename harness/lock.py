@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,16 +64,24 @@ class Amendment:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """What decides a claim on one model beside the declaration: heads by class, and the registered verdict."""
+    """What decides a claim on one model beside the declaration: heads by class, and the registered verdict.
+
+    `looks` are those of this model that precede its entry, and not already the declaration; see `ClaimEntry`.
+    """
 
     subjects: Mapping[str, str]
     expectation: str
     stamp: Stamp
+    looks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ClaimEntry:
-    """What was registered for one claim: its declaration and the protocol, the test's code, and its models."""
+    """What was registered for one claim: its declaration and the protocol, the test's code, and its models.
+
+    `looks` names the measurements on confirmation prompts, of any version and model, that stood in the store when the
+    declaration was fixed, by the first digits of their content hashes: so that they stay known when records go.
+    """
 
     declaration: Mapping[str, Any]
     protocol: Mapping[str, Any]
@@ -81,6 +90,7 @@ class ClaimEntry:
     models: Mapping[str, ModelEntry]
     amendments: tuple[Amendment, ...] = ()
     withdrawn: bool = False
+    looks: tuple[str, ...] = ()
 
     @property
     def version(self) -> int:
@@ -164,6 +174,7 @@ def _plain(entry: ClaimEntry) -> dict[str, Any]:
             "expectation": entry.models[model].expectation,
             "sha256": entry.sha256(model),
             "registered": asdict(entry.models[model].stamp),
+            "looks": sorted(entry.models[model].looks),
         }
         for model in sorted(entry.models)
     }
@@ -177,6 +188,7 @@ def _plain(entry: ClaimEntry) -> dict[str, Any]:
             "models": models,
             "amendments": [asdict(amendment) for amendment in entry.amendments],
             "withdrawn": entry.withdrawn,
+            "looks": sorted(entry.looks),
         }
     )
     return plain
@@ -184,7 +196,9 @@ def _plain(entry: ClaimEntry) -> dict[str, Any]:
 
 def _claim_entry(plain: Mapping[str, Any]) -> ClaimEntry:
     models = {
-        model: ModelEntry(dict(entry["subjects"]), str(entry["expectation"]), Stamp(**entry["registered"]))
+        model: ModelEntry(
+            dict(entry["subjects"]), str(entry["expectation"]), Stamp(**entry["registered"]), _looks(entry)
+        )
         for model, entry in plain["models"].items()
     }
     amendments = (
@@ -205,7 +219,16 @@ def _claim_entry(plain: Mapping[str, Any]) -> ClaimEntry:
         models=models,
         amendments=tuple(amendments),
         withdrawn=bool(plain["withdrawn"]),
+        looks=_looks(plain),
     )
+
+
+def _looks(plain: Mapping[str, Any]) -> tuple[str, ...]:
+    """An entry from before looks were stored has none; a name that is no hash is damage."""
+    found = tuple(map(str, plain.get("looks", ())))
+    if any(not re.fullmatch("[0-9a-f]{16}", look) for look in found):
+        raise ValueError(f"looks {found} are no hashes")
+    return found
 
 
 def _stated(plain: Mapping[str, Any]) -> dict[str, str]:

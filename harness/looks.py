@@ -1,7 +1,8 @@
 """How many confirmation records stand in a store from before a claim was registered: who looked before fixing it.
 
 Each measurement is one look, however often its record was copied (its content hash tells). A record without a time of
-its own has that of its run's start; one without any time counts as before.
+its own has that of its run's start; one without any time counts as before. `mechclaims register` and `amend` write the
+looks that they find into the lock, so that a store measured again does not forget them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ class Look:
     at: str
     content_hash: str
 
+    @property
+    def name(self) -> str:
+        """As a lock writes it."""
+        return self.content_hash[:16]
+
 
 def looks(folders: Iterable[Path], *, until: str) -> tuple[Look, ...]:
     """The measurements in these run folders that began before a time, each once; exploratory ones are looks too.
@@ -52,6 +58,12 @@ def looks(folders: Iterable[Path], *, until: str) -> tuple[Look, ...]:
     return tuple(look for look in found.values() if look.at < until)
 
 
+def names(found: Iterable[Look], *, claim: str, model: str | None = None) -> tuple[str, ...]:
+    """What a lock writes down of these looks: those of one claim, or of one claim on one model."""
+    own = (look for look in found if look.claim == claim and model in (None, look.model))
+    return tuple(sorted({look.name for look in own}))
+
+
 def store_folders(reports: Path) -> tuple[Path, ...]:
     """The run folders of a reports folder, the baseline first."""
     return tuple(place for place in (reports / BASELINE, *sorted((reports / RUNS).glob("*/"))) if place.is_dir())
@@ -70,9 +82,13 @@ def standing(lock: Lock, folders: Iterable[Path]) -> dict[str, Any]:
 
 def _of_claim(entry: ClaimEntry, found: Sequence[Look]) -> dict[str, Any]:
     """A model that came later was looked at before only by its own records: the declaration stood already."""
-    declared = {look.content_hash for look in found if look.at < entry.stamp.date}
+    declared = {*entry.looks, *(look.name for look in found if look.at < entry.stamp.date)}
     before = {
-        model: declared | {look.content_hash for look in found if look.model == model and look.at < one.stamp.date}
+        model: {
+            *declared,
+            *one.looks,
+            *(look.name for look in found if look.model == model and look.at < one.stamp.date),
+        }
         for model, one in entry.models.items()
     }
     return {

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.catalog import CatalogEntry, all_claims
 from harness.errors import DeclarationError, StoreError, did_you_mean
 from harness.lock import NAME, Amendment, Change, ClaimEntry, Lock, ModelEntry, Stamp, read_lock, write_lock
+from harness.looks import Look, looks, names, store_folders
 from harness.planning import default_models
 from harness.registration import body_of, claim_entry, differences, model_entry
 from harness.source_version import Rewritten, with_version
@@ -41,13 +42,21 @@ class Found:
     without_verdict: tuple[Pair, ...]
 
 
-def register(claims: Path, *, ids: Sequence[str] = (), models: Sequence[str] = (), write: bool = True) -> Found:
+def register(
+    claims: Path,
+    *,
+    ids: Sequence[str] = (),
+    models: Sequence[str] = (),
+    reports: Path | None = None,
+    write: bool = True,
+) -> Found:
     """Register what is not registered yet; an entry that is there stays as it is.
 
     Args:
         claims: the folder that holds the mechanisms.
         ids: the claims; all of them where none is named.
         models: the models; all with a registered verdict where none is named.
+        reports: the folder of the runs; the measurements that stand there are written down as looks before.
         write: False to look only.
 
     Raises:
@@ -76,13 +85,18 @@ def register(claims: Path, *, ids: Sequence[str] = (), models: Sequence[str] = (
             if added:
                 entries[entry.claim.id] = fresh if old is None else replace(old, models={**old.models, **added})
         if write and new:
+            found = _looks(reports, until=stamp)
+            for claim_id in dict(new):
+                entries[claim_id] = _with_looks(entries[claim_id], lock.claims.get(claim_id), found=found)
             write_lock(Lock(lock.path, entries))
     gone = () if ids or models else tuple(_gone(lock, catalog))
     without = tuple(pair for entry in chosen for pair in _without_verdict(entry) if pair[1] in models or not models)
     return Found(tuple(new), differing, tuple(other_code), gone, without)
 
 
-def amend(claim_id: str, *, claims: Path, reason: str, code_only: bool = False) -> tuple[Amendment, Rewritten | None]:
+def amend(
+    claim_id: str, *, claims: Path, reason: str, reports: Path | None = None, code_only: bool = False
+) -> tuple[Amendment, Rewritten | None]:
     """The amendment of a registered claim, now in the lock, and how its source was changed where it was.
 
     The claim's version is raised in its test file, unless that was done by hand: new prompts are drawn. A claim that
@@ -92,6 +106,7 @@ def amend(claim_id: str, *, claims: Path, reason: str, code_only: bool = False) 
         claim_id: the registered claim.
         claims: the folder that holds the mechanisms.
         reason: why, for every reader of the report.
+        reports: the folder of the runs; the measurements that stand there are written down as looks before.
         code_only: accept that other code measures the same; the version and the prompts stay.
 
     Raises:
@@ -114,6 +129,10 @@ def amend(claim_id: str, *, claims: Path, reason: str, code_only: bool = False) 
         try:
             new, amendment = _amended(old, entry, reason=reason.strip(), stamp=stamp)
             new = replace(new, amendments=(*old.amendments, amendment))
+            if new.version != old.version:  # fixed anew: whatever was measured so far was seen before
+                seen = {*old.looks, *(look for one in old.models.values() for look in one.looks)}
+                seen |= set(names(_looks(reports, until=stamp), claim=claim_id))
+                new = replace(new, looks=tuple(sorted(seen)))
             write_lock(Lock(lock.path, {**lock.claims, claim_id: new}))
         except BaseException:
             if rewritten is not None:
@@ -145,6 +164,22 @@ def _as_it_stands(entry: CatalogEntry, *, stamp: Stamp, models: Sequence[str] = 
         if one is not None and (model in models or not models):
             found[model] = one
     return claim_entry(entry.claim, body=body_of(entry.test, entry.mechanism), models=found, stamp=stamp)
+
+
+def _looks(reports: Path | None, *, until: Stamp) -> tuple[Look, ...]:
+    return () if reports is None else looks(store_folders(reports), until=until.date)
+
+
+def _with_looks(entry: ClaimEntry, old: ClaimEntry | None, *, found: Sequence[Look]) -> ClaimEntry:
+    """A new entry with all looks at its claim; to an old one's new models with those at each of them."""
+    claim_id = str(entry.declaration["id"])
+    if old is None:
+        return replace(entry, looks=names(found, claim=claim_id))
+    models = {
+        model: one if model in old.models else replace(one, looks=names(found, claim=claim_id, model=model))
+        for model, one in entry.models.items()
+    }
+    return replace(entry, models=models)
 
 
 def _next_version(old: ClaimEntry, entry: CatalogEntry, *, code_only: bool) -> int:

@@ -6,10 +6,12 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +69,7 @@ def bound(claims: Path, *, model: str = MODEL, **options: object) -> BoundClaim:
     return BoundClaim(entry.claim, entry.test, entry.source, entry.mechanism, model, Options(**options))  # type: ignore[arg-type]
 
 
-def amended(claims: Path, reason: str = "a reason", **rest: bool):
+def amended(claims: Path, reason: str = "a reason", **rest: Any):
     found = amend("toy.copies", claims=claims, reason=reason, **rest)
     forget(claims / "toy" / "test_toy.py")
     return found
@@ -582,6 +584,35 @@ def test_looks_before_count_for_the_claim_and_for_a_model_that_came_later(claims
     # The declaration stood before both, and the third model was added after its own record.
     added = standing(lock_at(claim="2026-01-01T00:00:00Z", s2="2026-02-01T00:00:00Z"), folders)["claims"]["toy.copies"]
     assert (added["before"], added["models"][MODEL]["before"], added["models"]["induction-2l@2"]["before"]) == (1, 0, 1)
+
+
+def test_looks_stay_known_when_the_store_is_measured_again(claims: Path, tmp_path: Path) -> None:
+    reports = tmp_path / "reports"
+    first = run_of(reports, "20260110T000000Z_a", record_at("2026-01-10T00:00:00Z", model=MODEL))
+    register(claims, models=(MODEL,), reports=reports)
+    run_of(reports, "20260111T000000Z_a", record_at("2026-01-11T00:00:00Z", model="induction-2l@1", value=2.0))
+    run_of(reports, "20990111T000000Z_a", record_at("2099-01-11T00:00:00Z", model="induction-2l@1", value=3.0))
+    register(claims, reports=reports)
+    entry = read_lock(claims / NAME).claims["toy.copies"]
+    assert [len(entry.looks), *(len(one.looks) for one in entry.models.values())] == [1, 0, 1, 0]
+    before = standing(read_lock(claims / NAME), store_folders(reports))
+    shutil.rmtree(first)
+    assert standing(read_lock(claims / NAME), store_folders(reports)) == before
+    shutil.rmtree(reports / "runs")
+    claim = standing(read_lock(claims / NAME), store_folders(reports))["claims"]["toy.copies"]
+    assert (claim["before"], claim["models"]["induction-2l@1"]["before"]) == (2, 2)
+    change(claims, "sesoi=0.25", "sesoi=0.1")
+    run_of(reports, "20260112T000000Z_a", record_at("2026-01-12T00:00:00Z", model=MODEL, value=4.0))
+    amended(claims, "because", reports=reports)
+    assert len(read_lock(claims / NAME).claims["toy.copies"].looks) == 3
+
+
+def test_a_look_that_is_no_hash_is_damage(claims: Path) -> None:
+    register(claims)
+    text = (claims / NAME).read_text(encoding="utf-8")
+    (claims / NAME).write_text(text.replace('"looks": []', '"looks": ["|a|"]', 1), encoding="utf-8")
+    with pytest.raises(StoreError, match="are no hashes"):
+        read_lock(claims / NAME)
 
 
 def test_amending_after_looking_is_set_after_looking(claims: Path, tmp_path: Path) -> None:

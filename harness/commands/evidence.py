@@ -37,16 +37,16 @@ def show(record: str, model: str | None, reports: Path) -> None:
 @click.command()
 @click.argument("run", required=False)
 @click.option(
-    "--out", type=click.Path(path_type=Path), metavar="PATH",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
     help="The folder to write into, or with --html the file (default: the folder of --reports).",
 )
 @click.option("--html", "as_html", is_flag=True, help="Write one HTML file, EVIDENCE.html, that needs nothing else.")
 @click.option("--no-figures", is_flag=True, help="Write the tables alone: seconds, also for thousands of records.")
 @claims_option
 @reports_option
-def report(
-    run: str | None, out: Path | None, *, as_html: bool, no_figures: bool, claims: Path, reports: Path
-) -> None:
+def report(run: str | None, out: Path | None, *, as_html: bool, no_figures: bool, claims: Path, reports: Path) -> None:
     """Write EVIDENCE.md with its figures from stored records: of RUN, a run's folder or name, or of the newest run."""
     from harness.report import write_report
     from harness.report.html import write_html

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from harness.commands.listing import seed_ranges
-from harness.commands.options import claims_option
+from harness.commands.options import claims_option, reports_option
 from harness.lock import NAME
 
 
@@ -17,6 +17,7 @@ from harness.lock import NAME
 @click.option("--model", "models", multiple=True, metavar="ID", help="Only on this model (repeatable).")
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 where the lock and the claims are not the same.")
 @claims_option
+@reports_option
 @click.pass_context
 def register(
     ctx: click.Context,
@@ -24,14 +25,16 @@ def register(
     models: tuple[str, ...],
     check: bool,  # noqa: FBT001 (click passes it by name)
     claims: Path,
+    reports: Path,
 ) -> None:
     """Write what decides each CLAIM (default: all) into registry.lock, with the commit; entries there stay.
 
-    A run of a claim that is not as registered fails; `mechclaims amend` changes one.
+    A run of a claim that is not as registered fails; `mechclaims amend` changes one. The measurements that stand in
+    the store of --reports are written down with it: the report says "set after looking" where there are any.
     """
     from harness.registering import register as fix
 
-    found = fix(claims, ids=claim, models=models, write=not check)
+    found = fix(claims, ids=claim, models=models, reports=reports, write=not check)
     lock = claims / NAME
     said = "not registered yet" if check else "registered"
     _say_pairs(f"{lock}: {said}", found.new)
@@ -57,7 +60,14 @@ def register(
 @click.option("--reason", required=True, help="Why; the report prints it.")
 @click.option("--code-only", is_flag=True, help="Accept that other code measures the same: version and prompts stay.")
 @claims_option
-def amend(claim: str, reason: str, code_only: bool, claims: Path) -> None:  # noqa: FBT001 (click passes it by name)
+@reports_option
+def amend(
+    claim: str,
+    reason: str,
+    code_only: bool,  # noqa: FBT001 (click passes it by name)
+    claims: Path,
+    reports: Path,
+) -> None:
     """Change a registered CLAIM to what it says now, with a reason: its version is raised and new prompts are drawn.
 
     The version is raised in the claim's test file where that was not done by hand. A claim that is no longer there is
@@ -65,7 +75,7 @@ def amend(claim: str, reason: str, code_only: bool, claims: Path) -> None:  # no
     """
     from harness.registering import amend as change
 
-    amendment, rewritten = change(claim, claims=claims, reason=reason, code_only=code_only)
+    amendment, rewritten = change(claim, claims=claims, reason=reason, reports=reports, code_only=code_only)
     if rewritten is not None:
         click.echo(rewritten.diff())
     for one in amendment.changes:

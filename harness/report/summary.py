@@ -29,9 +29,7 @@ _TIER_WORDS = {
 }
 
 
-def summary(
-    records: Sequence[Entry], *, run: Mapping[str, Any], files: FigureFiles, lock: Entry | None = None
-) -> str:
+def summary(records: Sequence[Entry], *, run: Mapping[str, Any], files: FigureFiles, lock: Entry | None = None) -> str:
     """Markdown of the first page, from records that are not exploratory; of several data seeds the first one counts."""
     decided = first_data_seeds(records)
     parts = [
