@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from harness.commands.cache import cache
+from harness.commands.cite import cite
 from harness.commands.compare import baseline, compare
 from harness.commands.discover import discover
 from harness.commands.doctor import doctor
@@ -21,6 +22,7 @@ from harness.commands.register import amend, register
 from harness.commands.sanity import sanity
 from harness.commands.steer import steer
 from harness.commands.train import train
+from harness.commands.verify import verify
 from harness.errors import MechclaimsError
 
 VERSIONS = ("mechclaims", "torch", "transformers", "transformer-lens")
@@ -74,7 +76,7 @@ def main() -> None:
 
 
 for _command in (
-    list_claims, show, report, compare, baseline, register, amend, models,
+    list_claims, show, report, cite, verify, compare, baseline, register, amend, models,
     cache, doctor, sanity, matrix, discover, pilot, power, train, steer, new,
 ):  # fmt: skip
     main.add_command(_command)

@@ -63,37 +63,59 @@ def judge_evidence(
         StatisticsError: what was filled does not correspond (other units, other components) or is out of range.
     """
     if exact is not None:
-        return _judge_exact(claim, exact, assay_shown=assay_shown, failed=failed)
+        return judge_exact(claim, exact, assay_shown=assay_shown, failed=failed)
     if treated is None:
         raise StatisticsError(f"claim {claim.id!r} has no treated values")
-    _check_margins(treated, margins)
     contrasts = [contrast for entry in against for contrast in contrasts_of(claim, treated, entry=entry)]
     for contrast in contrasts:
         check_range(claim, contrast.treated, control=contrast.against)
-    sections: dict[str, Any] = {
+    return {
         "units": {"ids": treated.units, "clusters": treated.clusters},
         "measured": _measured(treated, contrasts, margins),
         "ranks": tuple(
             rank for entry in against if entry.kind == "component" for rank in ranks_of(claim, treated, entry=entry)
         ),
+        **judge_contrasts(
+            claim,
+            treated,
+            contrasts=contrasts,
+            margins=margins,
+            shares=shares,
+            failed=failed,
+            assay_shown=assay_shown,
+            rng=rng,
+        ),
     }
+
+
+def judge_contrasts(
+    claim: Claim,
+    treated: UnitValues,
+    *,
+    contrasts: Sequence[Contrast],
+    margins: Mapping[str, MarginInput],
+    shares: Sequence[Mapping[str, Any]] = (),
+    failed: str | None,
+    assay_shown: bool,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """The sections `judgement` and `shares`, from paired differences: also those of a stored record, once more.
+
+    A margin that is not given is left out: the verdict is then one of the other conditions alone.
+    """
+    _check_margins(treated, margins)
     resamples = max(RESAMPLES, math.ceil(100 * len(treated.components) / claim.alpha))
+    parts: tuple[dict[str, Any], ...] = ()
     try:
         conditions = [_condition(claim, contrast, rng=rng, resamples=resamples) for contrast in contrasts]
-        conditions += [
-            condition
-            for margin in claim.margins
-            for condition in _margin_conditions(claim, margin, margins[margin.name], rng=rng, resamples=resamples)
-        ]
-        sections["shares"] = tuple(_share(claim, entry, rng=rng) for entry in shares)
+        for margin in (each for each in claim.margins if each.name in margins):
+            conditions += _margin_conditions(claim, margin, margins[margin.name], rng=rng, resamples=resamples)
+        parts = tuple(_share(claim, entry, rng=rng) for entry in shares)
     except StatisticsError as error:
         conditions, failed = [], failed or str(error)
-    shared = len(set(treated.clusters)) < len(treated.units)
-    shared_by = claim.units.of if shared and claim.units is not None else ""
-    sections["judgement"] = _judgement(
-        claim, conditions, contrasts, failed=failed, assay_shown=assay_shown, shared_by=shared_by
-    )
-    return sections
+    shared_by = claim.units.of if claim.units is not None and len(set(treated.clusters)) < len(treated.units) else ""
+    judgement = _judgement(claim, conditions, contrasts, failed=failed, assay_shown=assay_shown, shared_by=shared_by)
+    return {"judgement": judgement, "shares": parts}
 
 
 def _condition(claim: Claim, contrast: Contrast, *, rng: np.random.Generator, resamples: int) -> Condition:
@@ -226,7 +248,7 @@ def _judgement(
     return plain
 
 
-def _judge_exact(claim: Claim, exact: ExactInput, *, assay_shown: bool, failed: str | None) -> dict[str, Any]:
+def judge_exact(claim: Claim, exact: ExactInput, *, assay_shown: bool, failed: str | None) -> dict[str, Any]:
     """An exact claim: the number, its rank and its distance to the population's 95th percentile."""
     from harness.stats.exact import exact_claim
 
