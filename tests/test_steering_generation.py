@@ -8,7 +8,7 @@ import pytest
 from harness.errors import InterventionError, NotSuited
 from harness.interventions import Engine, HookEngine
 from harness.models.model import load
-from harness.steering import Direction, add, clamp, generate, project_out
+from harness.steering import Direction, Sampling, add, clamp, generate, generate_each, generation, project_out
 from harness.steering.decoding import CachedDecoder, RecomputingDecoder
 from harness.steering.generation import chosen_tokens
 from tests.interventions.bridges import SLOW_KINDS, tiny_bridge
@@ -38,7 +38,7 @@ def test_cached_logits_are_those_of_the_whole_text_recomputed(bridge, steering):
     }[steering]
     tokens = torch.tensor([row for row in ROWS if len(row) == 5])
     engine = Engine.of(bridge)
-    fast = CachedDecoder(engine, tokens, steering=edits, new_tokens=6)
+    fast = CachedDecoder(engine, tokens, steerings=[edits], new_tokens=6)
     slow = RecomputingDecoder(engine, tokens, steering=edits)
     oracle = RecomputingDecoder(HookEngine.of(bridge), tokens, steering=edits)  # the model's own hooks
     for step in range(6):
@@ -50,6 +50,21 @@ def test_cached_logits_are_those_of_the_whole_text_recomputed(bridge, steering):
             each.append(chosen)
 
 
+@pytest.mark.parametrize("rows_at_once", [1, 4, 256])
+def test_steerings_side_by_side_write_what_each_writes_alone(llama, monkeypatch, rows_at_once):  # noqa: F811
+    monkeypatch.setattr(generation, "MOST_ROWS", rows_at_once)
+    steerings = {"none": [], "add": [add(a_direction(), dose=3)], "clamp": [clamp(a_direction(), dose=-2)]}
+    given = {"new_tokens": 6, "temperature": 1.0, "seed": 3, "stop_tokens": ()}
+    together = generate_each(llama, ROWS, steerings=steerings, sampling=Sampling(**given))
+    assert together == {name: generate(llama, ROWS, steering=edits, **given) for name, edits in steerings.items()}
+    assert together["none"] != together["add"] != together["clamp"]
+
+
+def test_steerings_that_are_none_are_refused(llama):  # noqa: F811
+    with pytest.raises(InterventionError, match="there are no steerings"):
+        generate_each(llama, ROWS, steerings={}, sampling=Sampling(4))
+
+
 def test_steering_begins_at_the_last_prompt_token(llama):  # noqa: F811
     import torch
 
@@ -57,9 +72,9 @@ def test_steering_begins_at_the_last_prompt_token(llama):  # noqa: F811
     edit = add(a_direction(), dose=3)
     here = torch.tensor([[False] * 4 + [True]])
     by_hand = engine.logits(engine.run(tokens, edits=[add(a_direction(), dose=3, positions=here)]))[0, -1]
-    found = CachedDecoder(engine, tokens, steering=[edit], new_tokens=1).logits()[0]
+    found = CachedDecoder(engine, tokens, steerings=[[edit]], new_tokens=1).logits()[0]
     np.testing.assert_allclose(found, by_hand.double().numpy(), atol=1e-4)
-    assert np.abs(found - CachedDecoder(engine, tokens, steering=(), new_tokens=1).logits()[0]).max() > 1e-2
+    assert np.abs(found - CachedDecoder(engine, tokens, steerings=[()], new_tokens=1).logits()[0]).max() > 1e-2
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -172,7 +187,7 @@ def test_generation_refuses_positions(llama):  # noqa: F811
 
 def test_logits_that_are_not_finite_are_refused_with_the_dose(llama, monkeypatch):  # noqa: F811
     engine = Engine.of(llama)
-    decoder = CachedDecoder(engine, _tensor(ROWS[:1]), steering=[add(a_direction(), dose=4)], new_tokens=2)
+    decoder = CachedDecoder(engine, _tensor(ROWS[:1]), steerings=[[add(a_direction(), dose=4)]], new_tokens=2)
     monkeypatch.setattr(decoder, "_forward", lambda tokens, edits: engine.W_E[tokens] * float("nan"))
     with pytest.raises(InterventionError, match="logits under dose 4 are not finite"):
         decoder.logits()

@@ -1,8 +1,9 @@
 """What a context says about what comes next, without a direction, and with it put back at the last token.
 
 The gap is the log-odds after the positive context minus those after its negative partner. A direction is taken out at
-its place at every position but BOS: the component along it becomes one constant, its mean over positions and contexts
-of the discovery split (mean ablation). Put back, the last token has the component that texts of its label have there.
+its place at every position but BOS: the component along it becomes one constant. Mean ablation: its mean over positions
+and contexts of the discovery split. Resample ablation: what one such context has at its last token, the same for both
+texts of a pair, averaged over `DONORS` of them. Put back, the last token has the component of texts of its label.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from claims.steering.measurements import log_odds
+from claims.steering.measurements import log_odds, mean_of
 from fixtures.prompts.contrasts import ContrastName, ContrastPrompts, behaviour
 from harness.effects import effects_over, mask
 from harness.errors import NotSuited
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CONTEXTS = 15
 """Discovery pairs from which the mean components are taken."""
+DONORS = 5
 PUT_BACK = "put back"
 
 
@@ -39,11 +41,13 @@ class Components:
         center: the mean over positions and contexts.
         positive: the mean at the last token of texts with a positive context.
         negative: the same for negative ones.
+        donors: [context], at the last token of each, of both labels.
     """
 
     center: float
     positive: float
     negative: float
+    donors: NDArray[np.float64]
 
 
 def discovery_contexts(model: Model, contrast: ContrastName) -> ContrastPrompts:
@@ -71,6 +75,7 @@ def components(model: Model, contrast: ContrastName, directions: Mapping[str, Di
             center=float(np.concatenate(everywhere[name]).mean()),
             positive=float(last[name][texts.labels == 1].mean()),
             negative=float(last[name][texts.labels == -1].mean()),
+            donors=last[name],
         )
         for name in directions
     }
@@ -94,6 +99,23 @@ def gap_without(
         ]
 
     return _gaps(model, texts, make)
+
+
+def gap_resampled(
+    model: Model, texts: ContrastPrompts, direction: Direction, *, means: Components, rng: np.random.Generator
+) -> UnitValues:
+    """[`joint`, pair], the gap with the direction taken out by resample ablation."""
+    pairs = np.unique(texts.pair)
+    drawn = rng.permuted(np.tile(np.resize(means.donors, len(pairs)), (DONORS, 1)), axis=1)
+
+    def make(runs: Runs, batch: ContrastPrompts) -> list[Intervention]:
+        own, of_pair = own_positions(batch), np.searchsorted(pairs, batch.pair)
+        return [
+            Intervention(f"donor {number}", (project_out(direction, center=each[of_pair], positions=own),))
+            for number, each in enumerate(drawn)
+        ]
+
+    return mean_of(_gaps(model, texts, make))
 
 
 def gap_restored(model: Model, texts: ContrastPrompts, direction: Direction, *, means: Components) -> UnitValues:

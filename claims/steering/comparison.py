@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from claims.steering.finding import PERMUTED, PERMUTED_LABELS, RANDOM_DIRECTIONS, Found, Held, held
-from claims.steering.measurements import mean_of, swing
+from claims.steering.measurements import mean_of, shifts, swing
 from fixtures.prompts.contrasts import ContrastPrompts
-from harness.steering import Direction
+from harness.steering import Direction, at_dose
 from harness.values import UnitValues
 
 if TYPE_CHECKING:
@@ -51,9 +51,10 @@ def against_controls(
         return np.asarray(discovered(directions).mean() - chance) if signed else np.ones(len(directions))
 
     chance = 0.5 if evidence.claim.metric.unit == "probability" else 0.0
-    drawn = {}
-    for name, directions in found.controls(score, most=most).items():
-        drawn[name] = measured(directions)
+    controls = found.controls(score, most=most)
+    everything = measured({name: each for directions in controls.values() for name, each in directions.items()})
+    drawn = {name: everything.of(list(directions)) for name, directions in controls.items()}
+    for name, directions in controls.items():
         if name == RANDOM_DIRECTIONS and _kind(evidence, name) == "component":
             evidence.component_control(
                 name, drawn[name], discovery=discovered(directions), matched={"joint": tuple(directions)}
@@ -77,6 +78,23 @@ def swing_against_controls(
         most=most,
     )
     return found, drawn[PERMUTED_LABELS]
+
+
+def responses_of_controls(
+    model: Model, prompts: ContrastPrompts, found: Held, *, doses: Sequence[float], most: int
+) -> dict[str, UnitValues]:
+    """By control [dose, prompt]: the shift at each dose, the mean over at most so many of its directions."""
+
+    def score(_: Found, directions: Mapping[str, Direction]) -> NDArray[np.float64]:
+        return np.asarray(swing(model, found.found.stems, directions, dose=found.dose).mean())
+
+    controls = found.controls(score, most=most)
+    every = {name: each for directions in controls.values() for name, each in directions.items()}
+    changes = shifts(model, prompts, every, doses=doses)
+    return {
+        control: changes.averaged({f"{dose:g}": [at_dose(name, dose) for name in directions] for dose in doses})
+        for control, directions in controls.items()
+    }
 
 
 def _kind(evidence: Evidence, name: str) -> str:

@@ -135,12 +135,12 @@ def permuted(model: Model, found: Found, *, rng: np.random.Generator, draws: int
     return tuple(list(some.values())[row] for some, row in zip(by_draw, effects.argmax(axis=1), strict=True))
 
 
-def working_dose(model: Model, direction: Direction, streams: Streams) -> float:
-    """The largest dose whose mean damage on neutral text is affordable; the smallest where none is."""
+def working_dose(model: Model, direction: Direction, streams: Streams) -> tuple[float, float]:
+    """The largest dose whose mean damage on neutral text is affordable, the smallest where none is; and its damage."""
     neutral = neutral_passages(model, split="discovery", n=PASSAGES, rng=streams.for_("passages"))
     risen = costs(model, neutral, direction, doses=DOSES)
-    affordable = [dose for dose in DOSES if risen[dose] <= AFFORDABLE]
-    return max(affordable, default=DOSES[0])
+    dose = max((dose for dose in DOSES if risen[dose] <= AFFORDABLE), default=DOSES[0])
+    return dose, risen[dose]
 
 
 def costs(model: Model, neutral: DosedPrompts, direction: Direction, *, doses: tuple[float, ...]) -> dict[float, float]:

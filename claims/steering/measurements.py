@@ -95,6 +95,19 @@ def describe(evidence: Evidence, prompts: ContrastPrompts) -> None:
     )
 
 
+def note_words(evidence: Evidence, texts: ContrastPrompts) -> None:
+    """Say by how much label words, which are dealt over all templates, widen the effect's standard error."""
+    from harness.stats.crossed import crossed_errors
+
+    effect, words = evidence.measured(), texts.label_words()
+    found = crossed_errors(effect.values[0], clusters=effect.clusters, crossing=words)
+    evidence.note(
+        f"{len(set(words))} pairs of label words are dealt over all templates, and intervals resample templates alone: "
+        f"over both the effect's standard error is {found.both:.3g} instead of {found.clusters:.3g} "
+        f"({found.ratio:.2f} times)."
+    )
+
+
 def template_means(values: UnitValues) -> NDArray[np.float64]:
     """[row, template], means over the prompts of each template."""
     names = list(dict.fromkeys(values.clusters))

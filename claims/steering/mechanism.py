@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claims.steering.finding import (
+    AFFORDABLE,
     DOSE,
     PAIRS,
     SITE,
@@ -42,7 +43,7 @@ def discover(model: Model, streams: Streams, *, say: object = None) -> Discovery
     settings: dict[str, dict[str, float]] = {}
     scores: dict[str, dict[str, float]] = {}
     frequencies: dict[str, dict[str, float]] = {}
-    digests = []
+    digests, too_dear = [], []
     for name in NAMES:
         if callable(say):
             say(f"{name}: layers, then doses")
@@ -52,7 +53,9 @@ def discover(model: Model, streams: Streams, *, say: object = None) -> Discovery
         values = np.stack(list(by_layer.values()))  # [layer, stem]
         best = int(values.mean(axis=1).argmax())
         direction = direction_in(found.pairs, found.pairs.layers[best])
-        dose = working_dose(model, direction, streams)
+        dose, damage = working_dose(model, direction, streams)
+        if damage > AFFORDABLE:
+            too_dear.append(f"{name}: no dose is affordable; the smallest costs {damage:.2f} nats per token.")
         classes[name], settings[name] = (places[best],), {"dose": dose}
         scores[metric_of(name)] = dict(zip(places, values.mean(axis=1).tolist(), strict=True))
         frequencies |= class_frequencies(
@@ -69,6 +72,7 @@ def discover(model: Model, streams: Streams, *, say: object = None) -> Discovery
         notes=(
             f"Layers are compared at dose {DOSE:g}; half-samples are of the stems, directions stay those of all pairs.",
             "Permuted labels choose layers by the same rule in every claim that is held against them.",
+            *too_dear,
         ),
         prompts_sha256=sha256("".join(digests).encode()).hexdigest(),
         n_prompts=2 * PAIRS * len(NAMES),

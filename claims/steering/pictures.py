@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,23 +29,27 @@ def show_draws(evidence: Evidence, draws: UnitValues, *, unit: str) -> None:
     )
 
 
-def show_doses(evidence: Evidence, changes: UnitValues, doses: Sequence[float]) -> None:
-    """The log-odds by dose, with two standard errors over templates and what an isotonic fit makes of it."""
+def show_doses(
+    evidence: Evidence, changes: UnitValues, doses: Sequence[float], *, controls: Mapping[str, UnitValues]
+) -> None:
+    """The log-odds by dose, with two standard errors over templates, and the subject's isotonic fit.
+
+    Rows are doses, those of controls too: each is the mean over its directions.
+    """
     from sklearn.isotonic import IsotonicRegression
 
     means, errors = _with_errors(changes)
     evidence.picture(
-        "curve",
+        "dose_response",
         "Dose and response",
-        caption=f"Change of the log-odds at the end of {len(changes.units)} stems; band: two standard errors over "
-        f"{len(set(changes.clusters))} templates.",
-        x=list(doses),
-        y=means.tolist(),
-        low=(means - 2 * errors).tolist(),
-        high=(means + 2 * errors).tolist(),
+        caption=f"Change of the log-odds at the end of {len(changes.units)} stems; bands: two standard errors over "
+        f"{len(set(changes.clusters))} templates. Of several directions the mean is drawn.",
+        doses=list(doses),
+        controls=[{"label": name, **_band(*_with_errors(each))} for name, each in controls.items()],
+        **_band(means, errors),
         xlabel="dose (tenths of the mean norm)",
         ylabel="change of log-odds (nats)",
-        baseline=0.0,
+        line="direction",
     )
     fitted = IsotonicRegression().fit_transform(np.asarray(doses), means)
     evidence.table(
@@ -59,11 +63,13 @@ def show_trade_off(evidence: Evidence, doses: Sequence[float], swings: Sequence[
     """What steering wins against what it costs, by dose."""
     won, lost = np.array([float(each.mean()[0]) for each in swings]), rise.mean()
     evidence.picture(
-        "curve",
+        "trade_off",
         "Effect and damage",
-        caption="Each point a dose: " + ", ".join(f"{dose:g}" for dose in doses) + " tenths of the mean norm.",
-        x=lost.tolist(),
-        y=won.tolist(),
+        caption="Each point a dose, in tenths of the mean norm.",
+        doses=list(doses),
+        cost=lost.tolist(),
+        effect=won.tolist(),
+        line="direction",
         xlabel="rise of the loss on neutral text (nats per token)",
         ylabel="swing of the log-odds (nats)",
     )
@@ -93,6 +99,10 @@ def show_layers(evidence: Evidence, swings: UnitValues, shares: NDArray[np.float
         values=shares.tolist(),
         unit="share of resamples",
     )
+
+
+def _band(means: NDArray[np.float64], errors: NDArray[np.float64]) -> dict[str, list[float]]:
+    return {"values": means.tolist(), "low": (means - 2 * errors).tolist(), "high": (means + 2 * errors).tolist()}
 
 
 def _with_errors(values: UnitValues) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from claims.steering.comparison import swing_against_controls
+from claims.steering.comparison import responses_of_controls, swing_against_controls
 from claims.steering.finding import DOSE, RANDOM_DIRECTIONS
 from claims.steering.measurements import describe, shifts
 from claims.steering.pictures import show_doses, show_draws
@@ -16,6 +16,8 @@ from harness.values import UnitValues
 
 STEPS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 """Doses that are compared, as shares of the working dose."""
+SHOWN = 9
+"""Directions of each control that the picture has at every dose; all of them count at the ends."""
 FALLS = tuple(
     Margin(
         f"fall from {low:g} to {high:g} of the working dose",
@@ -60,7 +62,8 @@ def measure(model, subject, evidence, rng):
     for margin, low, high in zip(FALLS, at, at[1:], strict=False):
         fall = changes.of([low]).values - changes.of([high]).values
         evidence.margin(margin.name, UnitValues(fall, ("joint",), changes.units, changes.clusters))
-    show_doses(evidence, changes, doses)
+    beside = responses_of_controls(model, prompts, found, doses=doses, most=SHOWN)
+    show_doses(evidence, changes, doses, controls=beside)
     show_draws(evidence, drawn, unit="nats")
     evidence.note(f"Working dose {found.dose:g} at {subject.heads[0]}; layers were compared at dose {DOSE:g}.")
     evidence.decide()

@@ -42,9 +42,9 @@ def measure(model, subject, evidence, rng):
     known = validation(contrast, uncounted=target_words(contrast))
     evidence.precondition("AUC of the scorer on labelled texts", value=known.auc, at_least=0.9)
     found = held(model, subject)
-    towards, away, plain = (
-        continuations(model, prompts, found.direction, dose=sign * found.dose) for sign in (1.0, -1.0, 0.0)
-    )
+    doses = {"towards": found.dose, "away": -found.dose, "plain": 0.0}
+    written = continuations(model, prompts, {name: (found.direction, dose) for name, dose in doses.items()})
+    towards, away, plain = written.values()
     evidence.treated(scores(prompts, towards).minus(scores(prompts, away)))
     against_controls(
         evidence,

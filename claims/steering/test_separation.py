@@ -9,7 +9,7 @@ from functools import partial
 
 from claims.steering.comparison import against_controls
 from claims.steering.finding import PERMUTED_LABELS, RANDOM_DIRECTIONS, held
-from claims.steering.measurements import describe, joint
+from claims.steering.measurements import describe, joint, note_words
 from claims.steering.pictures import show_draws
 from claims.steering.separation import auc, discovery_auc
 from claims.steering.wording import controls_of
@@ -49,6 +49,7 @@ def measure(model, subject, evidence, rng, *, split):
         evidence, found, measured=partial(auc, model, texts), discovered=partial(discovery_auc, found.found)
     )
     show_draws(evidence, drawn[PERMUTED_LABELS], unit="AUC")
+    note_words(evidence, texts)
     evidence.note("Random directions and those of other contrasts point where they do better on the discovery split.")
     evidence.decide()
 

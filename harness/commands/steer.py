@@ -15,10 +15,11 @@ from harness.steering import (
     DOSE_UNIT,
     METHODS,
     Direction,
+    Sampling,
     SteeringContrast,
     add,
     contrast_named,
-    generate,
+    generate_each,
     pair_activations,
 )
 
@@ -74,15 +75,11 @@ def steer(
     for line in _about(model, contrast, direction, temperature=temperature, seed=seed):
         click.echo(line)
     conditions = {"without": [], **{f"dose {dose:g}": [add(direction, dose=dose)] for dose in doses}}
-    written = {
-        condition: generate(
-            model, rows, steering=edits, new_tokens=new_tokens, temperature=temperature, seed=seed
-        ).texts(model)
-        for condition, edits in conditions.items()
-    }
+    found = generate_each(model, rows, steerings=conditions, sampling=Sampling(new_tokens, temperature, seed))
+    written = {condition: each.texts(model) for condition, each in found.items()}
     for number, text in enumerate(texts):
         click.echo(f"\n{text}")
-        cells = [(condition, _one_line(found[number])) for condition, found in written.items()]
+        cells = [(condition, _one_line(each[number])) for condition, each in written.items()]
         show_table(("steering", "continuation"), rows=cells, fixed=("steering",))
 
 

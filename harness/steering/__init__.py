@@ -32,7 +32,7 @@ from harness.steering.directions import (
     probe_direction,
 )
 from harness.steering.edits import AddDirection, Project, add, additions, at_dose, clamp, project_out
-from harness.steering.generation import Generated, generate
+from harness.steering.generation import Generated, Sampling, generate, generate_each
 from harness.steering.metrics import TokenSetLogOdds
 from harness.steering.separation import Placements, placements
 from harness.steering.side_effects import Damage, damage
@@ -54,6 +54,7 @@ __all__ = [
     "Place",
     "Placements",
     "Project",
+    "Sampling",
     "SteeringContrast",
     "TokenSetLogOdds",
     "add",
@@ -64,6 +65,7 @@ __all__ = [
     "contrast_named",
     "damage",
     "generate",
+    "generate_each",
     "half_of",
     "mean_difference",
     "pair_activations",

@@ -35,37 +35,50 @@ class Decoder(Protocol):
 
 
 class CachedDecoder:
-    """The engine's own forward pass, one position at a time, with the keys and values of those before it."""
+    """The engine's own forward pass, one position at a time, with the keys and values of those before it.
+
+    Several steerings grow side by side from the same prompts, which are read once: rows are those of the first
+    steering, then those of the second, and so on. A step reads all weights, whether for ten rows or for two hundred.
+    """
 
     def __init__(
-        self, engine: Engine, tokens: Int[Tensor, "row pos"], *, steering: Sequence[Steering], new_tokens: int
+        self,
+        engine: Engine,
+        tokens: Int[Tensor, "row pos"],
+        *,
+        steerings: Sequence[Sequence[Steering]],
+        new_tokens: int,
     ) -> None:
         """Read the prompts but for their last token, unsteered."""
         import torch
 
         weights = engine.weights
-        self._engine, self._steering = engine, steering
+        self._engine, self._edits = engine, [edit for steering in steerings for edit in steering]
         tokens = tokens.to(weights.embed.device)
         batch, pos = tokens.shape
-        check_edits(steering, frame=_frame(engine, batch), restart_layer=0, stop_at_layer=engine.n_layers)
-        shape = (batch, weights.n_kv_heads, pos + new_tokens, weights.d_head)
+        for steering in steerings:
+            check_edits(steering, frame=_frame(engine, batch), restart_layer=0, stop_at_layer=engine.n_layers)
+        self._members = [
+            Member(slice(number * batch, (number + 1) * batch), steering) for number, steering in enumerate(steerings)
+        ]
+        shape = (len(steerings) * batch, weights.n_kv_heads, pos + new_tokens, weights.d_head)
         with torch.inference_mode():
             self._k = [weights.embed.new_empty(shape) for _ in range(engine.n_layers)]
             self._v = [weights.embed.new_empty(shape) for _ in range(engine.n_layers)]
             self._start = 0
             if pos > 1:
-                self._forward(tokens[:, :-1], ())
-        self._last = tokens[:, -1:]
+                self._forward(tokens[:, :-1], [Member(slice(0, batch), ())])
+        self._last = tokens[:, -1:].repeat(len(steerings), 1)
 
     def logits(self) -> NDArray[np.float64]:
-        """[row d_vocab], of the next token; reads the last one, so it is called once for each."""
+        """[steering * row d_vocab], of the next token; reads the last one, so it is called once for each."""
         import torch
 
         weights = self._engine.weights
         with torch.inference_mode():
-            resid = self._forward(self._last, self._steering)
+            resid = self._forward(self._last, self._members)
             logits = weights.unembed(weights.norm_final(resid[:, -1]))
-        return _finite(logits, self._steering)
+        return _finite(logits, self._edits)
 
     def append(self, tokens: NDArray[np.int64]) -> None:
         """Give each text its next token."""
@@ -73,8 +86,8 @@ class CachedDecoder:
 
         self._last = torch.from_numpy(tokens).unsqueeze(1).to(self._last.device)
 
-    def _forward(self, tokens: Tensor, edits: Sequence[Steering]) -> Tensor:
-        """The final stream of these positions, whose keys and values join the cache."""
+    def _forward(self, tokens: Tensor, members: Sequence[Member]) -> Tensor:
+        """The final stream of these positions, whose keys and values join the cache; of prompts for every steering."""
         weights, start = self._engine.weights, self._start
         stop = start + tokens.shape[1]
         resid = weights.embed[tokens]
@@ -86,14 +99,14 @@ class CachedDecoder:
             {layer: self._k[layer][:, :, :start] for layer in layers if start},
             {layer: self._v[layer][:, :, :start] for layer in layers if start},
         )
-        members = [Member(slice(0, len(tokens)), edits)]
+        copies = len(self._k[0]) // len(tokens)
         forward = ForwardPass(weights, members=members, keep={"k": layers, "v": layers}, past=past, doses=False)
         for layer in range(self._engine.n_layers):
             resid = forward.block(resid, layer)
             k, v = forward.kept["k"].pop(layer), forward.kept["v"].pop(layer)
             rotated = k if weights.rotary is None else weights.rotary(k, start=start)
-            self._k[layer][:, :, start:stop] = rotated.transpose(1, 2)
-            self._v[layer][:, :, start:stop] = v.transpose(1, 2)
+            self._k[layer][:, :, start:stop] = rotated.transpose(1, 2).repeat(copies, 1, 1, 1)
+            self._v[layer][:, :, start:stop] = v.transpose(1, 2).repeat(copies, 1, 1, 1)
         self._start = stop
         return resid
 

@@ -8,7 +8,7 @@ unsteered continuation of a prompt draw the same numbers. Two prompts of the sam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,8 +25,18 @@ from harness.steering.decoding import CachedDecoder, Decoder, RecomputingDecoder
 if TYPE_CHECKING:
     from harness.models.model import Model
 
-MOST_ROWS = 64
-"""Prompts continued together: with more, products are no faster."""
+MOST_ROWS = 256
+"""Texts that grow together: with more, products are no faster."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are taken; the arguments of `generate`."""
+
+    new_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
+    stop_tokens: Collection[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,17 +85,39 @@ def generate(
     Raises:
         InterventionError: a prompt, an edit or a number does not fit, or logits are not finite; it names the doses.
     """
+    given = Sampling(new_tokens, temperature, seed, stop_tokens)
+    return generate_each(model, prompts, steerings={"": steering}, sampling=given)[""]
+
+
+def generate_each(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    *,
+    steerings: Mapping[str, Sequence[Steering]],
+    sampling: Sampling,
+) -> dict[str, Generated]:
+    """The continuations of the same prompts under each of several steerings, side by side; otherwise as `generate`."""
     rows = tuple(tuple(int(token) for token in row) for row in prompts)
     engine = engine_of(model)
-    _check(engine, rows, steering=steering, new_tokens=new_tokens, temperature=temperature)
-    stops = _stops(model) if stop_tokens is None else frozenset(stop_tokens)
-    texts = [_Text(np.random.default_rng(derive_seed("generation", seed, *row))) for row in rows]
-    size = _rows_at_once(engine, longest=max(map(len, rows)) + new_tokens)
-    for index in progress_bar(batches_of_one_length(rows, size=size)):
-        decoder = _decoder(engine, [rows[row] for row in index], steering=steering, new_tokens=new_tokens)
-        batch = [texts[row] for row in index]
-        _grow(batch, decoder, new_tokens=new_tokens, temperature=temperature, stops=stops)
-    return Generated(rows, tuple(tuple(text.tokens) for text in texts), tuple(text.stopped for text in texts))
+    _check(engine, rows, steerings=steerings, sampling=sampling)
+    stops = _stops(model) if sampling.stop_tokens is None else frozenset(sampling.stop_tokens)
+    texts = {
+        name: [_Text(np.random.default_rng(derive_seed("generation", sampling.seed, *row))) for row in rows]
+        for name in steerings
+    }
+    size = _rows_at_once(engine, longest=max(map(len, rows)) + sampling.new_tokens)
+    for some in _groups(tuple(steerings), most=1 if isinstance(engine, HookEngine) else size):
+        for index in progress_bar(batches_of_one_length(rows, size=max(1, size // len(some)))):
+            decoder = _decoder(
+                engine, [rows[row] for row in index], steerings=[steerings[name] for name in some],
+                new_tokens=sampling.new_tokens,
+            )  # fmt: skip
+            batch = [texts[name][row] for name in some for row in index]
+            _grow(batch, decoder, sampling=sampling, stops=stops)
+    return {
+        name: Generated(rows, tuple(tuple(text.tokens) for text in own), tuple(text.stopped for text in own))
+        for name, own in texts.items()
+    }
 
 
 def chosen_tokens(
@@ -122,11 +154,11 @@ class _Text:
             self.tokens.append(token)
 
 
-def _grow(batch: list[_Text], decoder: Decoder, *, new_tokens: int, temperature: float, stops: Collection[int]) -> None:
+def _grow(batch: list[_Text], decoder: Decoder, *, sampling: Sampling, stops: Collection[int]) -> None:
     """Let texts of one length grow until all have stopped or are long enough."""
-    for _ in range(new_tokens):
+    for _ in range(sampling.new_tokens):
         uniforms = np.array([text.generator.random() for text in batch])
-        chosen = chosen_tokens(decoder.logits(), temperature=temperature, uniforms=uniforms)
+        chosen = chosen_tokens(decoder.logits(), temperature=sampling.temperature, uniforms=uniforms)
         for text, token in zip(batch, chosen.tolist(), strict=True):
             text.append(token, stops)
         if all(text.stopped for text in batch):
@@ -134,15 +166,25 @@ def _grow(batch: list[_Text], decoder: Decoder, *, new_tokens: int, temperature:
         decoder.append(chosen)
 
 
+def _groups(names: tuple[str, ...], *, most: int) -> list[tuple[str, ...]]:
+    """Steerings that grow side by side."""
+    return [names[first : first + most] for first in range(0, len(names), most)]
+
+
 def _decoder(
-    engine: Engine | HookEngine, rows: list[tuple[int, ...]], *, steering: Sequence[Steering], new_tokens: int
+    engine: Engine | HookEngine,
+    rows: list[tuple[int, ...]],
+    *,
+    steerings: Sequence[Sequence[Steering]],
+    new_tokens: int,
 ) -> Decoder:
     import torch
 
     tokens = torch.tensor(rows, dtype=torch.long)
     if isinstance(engine, HookEngine):
+        (steering,) = steerings
         return RecomputingDecoder(engine, tokens, steering=steering)
-    return CachedDecoder(engine, tokens, steering=steering, new_tokens=new_tokens)
+    return CachedDecoder(engine, tokens, steerings=steerings, new_tokens=new_tokens)
 
 
 def _stops(model: Model) -> frozenset[int]:
@@ -160,10 +202,12 @@ def _check(
     engine: Engine | HookEngine,
     rows: Sequence[tuple[int, ...]],
     *,
-    steering: Sequence[Steering],
-    new_tokens: int,
-    temperature: float,
+    steerings: Mapping[str, Sequence[Steering]],
+    sampling: Sampling,
 ) -> None:
+    new_tokens, temperature = sampling.new_tokens, sampling.temperature
+    if not steerings:
+        raise InterventionError("there are no steerings: name at least one, with no edits for the model alone.")
     if not rows or not all(rows):
         raise InterventionError(f"{len(rows)} prompts, some empty: give token rows of at least one token each.")
     if new_tokens < 1 or not 0 <= temperature < float("inf"):
@@ -179,7 +223,7 @@ def _check(
     low, high = min(map(min, rows)), max(map(max, rows))
     if not 0 <= low <= high < engine.d_vocab:
         raise InterventionError(f"tokens {low} to {high} are not all in the vocabulary (0 to {engine.d_vocab - 1}).")
-    if any(edit.positions is not None for edit in steering):
+    if any(edit.positions is not None for steering in steerings.values() for edit in steering):
         raise InterventionError(
             "generation steers every position from the last prompt token on; give its edits without positions."
         )
