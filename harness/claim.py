@@ -214,7 +214,11 @@ class Evidence:
         self._append("tables", {"name": name, "columns": list(columns), "rows": jsonable(list(rows))})
 
     def picture(self, kind: str, name: str, *, caption: str, **data: Any) -> None:
-        """Record a figure's data; `kind` is one of head_map, matrix, pattern, curve, distribution, bars."""
+        """Record a figure's data.
+
+        `kind` is one of head_map, matrix, pattern, curve, distribution, bars, dose_response, trade_off, circuit,
+        faithfulness; `data` are the arguments of the function of that name in `harness.report.figures`.
+        """
         self._append("pictures", {"kind": kind, "name": name, "caption": caption, **jsonable(data)})
 
     def track(self, items: Iterable[Item], what: str, *, total: int | None = None) -> Iterator[Item]:
@@ -252,7 +256,7 @@ class Evidence:
                 margins=self._margins,
                 exact=self._exact,
                 shares=self.sections.pop("shares", ()),
-                failed=None if self.ignore_preconditions else self._failed_precondition(),
+                failed=None if self.ignore_preconditions else self.failed_precondition(),
                 assay_shown=self.assay_shown,
                 rng=self.streams.for_("intervals"),
             )
@@ -262,15 +266,16 @@ class Evidence:
         """End without a measurement: there is nothing to ask about, for this reason."""
         self.sections["judgement"] = {"verdict": "invalid", "reason": reason, "components": (), "outcomes": ()}
 
+    def failed_precondition(self) -> str | None:
+        """Which preconditions do not hold, with their numbers; None where all do."""
+        failed = [entry for entry in self.sections.get("preconditions", ()) if not entry["holds"]]
+        said = "precondition {name!r} is {value:.4g}, needs at least {at_least:.4g}"
+        return "; ".join(said.format(**entry) for entry in failed) or None
+
     @property
     def decided(self) -> bool:
         """Whether `decide` was reached."""
         return "judgement" in self.sections
-
-    def _failed_precondition(self) -> str | None:
-        failed = [entry for entry in self.sections.get("preconditions", ()) if not entry["holds"]]
-        said = "precondition {name!r} is {value:.4g}, needs at least {at_least:.4g}"
-        return "; ".join(said.format(**entry) for entry in failed) or None
 
     def _kind(self, name: str) -> str:
         kinds = {control.name: control.kind for control in self.claim.controls}

@@ -237,35 +237,16 @@ def _yes(holds: bool) -> str:  # noqa: FBT001 (a cell)
 
 def _draw(content: Entry, *, out: Path) -> None:
     """Misses of every condition in rising order, and the share supported over the true effect."""
-    import numpy as np
-
     from harness.report import figures
 
     designs = content["designs"]
     if not designs:
         return
     replicates = designs[0]["replicates"]
-    misses = sorted(
-        each[tail] / replicates
-        for design in designs
-        for each in design["questions"]
-        for tail in ("missed_low", "missed_high")
-    )
-    figures.save(
-        figures.curve(
-            list(range(1, len(misses) + 1)), [100 * share for share in misses],
-            xlabel="tails of all conditions, sorted", ylabel="samples that miss the truth (%)",
-            baseline=100 * designs[0]["allowed"] / replicates,
-            line="misses of each tail (nominal 2.5 %); dashed: the most allowed",
-        ),
-        out / MISSES_FIGURE,
-    )  # fmt: skip
-    shares = np.array([[share for _, share in design["curve"]] for design in designs])
-    times = [each for each, _ in designs[0]["curve"]]
-    figures.save(
-        figures.curve(
-            times, np.median(shares, axis=0), xlabel="true effect against every control, in SESOI",
-            ylabel="share supported", baseline=0.8, line="median of all designs; dashed: 80 %",
-        ),
-        out / POWER_FIGURE,
-    )  # fmt: skip
+    questions = [question for design in designs for question in design["questions"]]
+    below, above = ([each[tail] / replicates for each in questions] for tail in ("missed_low", "missed_high"))
+    allowed = designs[0]["allowed"] / replicates
+    figures.save(figures.calibration(below, above, allowed=allowed), out / MISSES_FIGURE)
+    multiples = [each for each, _ in designs[0]["curve"]]
+    shares = [[share for _, share in design["curve"]] for design in designs]
+    figures.save(figures.power(multiples, shares), out / POWER_FIGURE)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from harness.report.bars import as_measured
+from harness.report.derived import derived_pictures, own_picture
 from harness.report.effects import effects_of
 from harness.report.figure_files import FigureFiles
 from harness.report.reading import SYMBOLS, Entry, model_label, outcomes_of, reason_of, to_float, verdict_of
@@ -50,13 +51,13 @@ def _heading(record: Entry) -> str:
 
 def _facts(record: Entry) -> str:
     model, subject, options = record["model"], record.get("subject"), record.get("options") or {}
-    size = [
+    shape = [
         f"{model[key]} {word}" for key, word in (("n_layers", "layers"), ("n_heads", "heads a layer")) if model.get(key)
     ]
     if model.get("n_kv_heads") and model["n_kv_heads"] != model.get("n_heads"):
-        size.append(f"{model['n_kv_heads']} key-value heads a layer, shared by neighbours")
+        shape.append(f"{model['n_kv_heads']} key-value heads a layer, shared by neighbours")
     about = [
-        *size,
+        *shape,
         inline(model.get("note") or ""),
         f"fingerprint {code(str(model.get('fingerprint') or 'unknown')[:16])}",
     ]
@@ -73,7 +74,8 @@ def _facts(record: Entry) -> str:
         seeds = record["seeds"]
         drawn = f"data seed {inline(seeds.get('data_seed', 0))}, {inline(seeds.get('split', 'confirmation'))} split"
         settings = ", ".join(inline(options[key]) for key in ("profile", "dtype", "device") if options.get(key))
-        lines.append("- **Sample:** " + "; ".join(part for part in (sample_size(record), drawn, settings) if part))
+        size = inline(sample_size(record))
+        lines.append("- **Sample:** " + "; ".join(part for part in (size, drawn, settings) if part))
         lines.append(f"- **Speaks about:** {reach(record)}")
     examples = (record.get("prompts") or {}).get("examples") or ()
     lines += [f"- **Example prompt:** {code(str(examples[0])[:160])}"] if examples else []
@@ -214,36 +216,13 @@ def _pictures(record: Entry, files: FigureFiles) -> list[str]:
     from harness.report import figures
 
     shown = []
-    for picture in record.get("pictures") or _own_picture(record):
+    for picture in [*(record.get("pictures") or own_picture(record)), *derived_pictures(record)]:
         name = f"{record['claim']['id']}--{model_label(record)}--{picture.get('name', picture.get('kind'))}"
         caption = f"{picture.get('caption') or picture.get('name', '')} ({record['model']['id']})"
         if record["claim"]["units"] is not None and "n =" not in caption:
             caption += f"; n = {sample_size(record)}"
         shown.append(files.show(name, draw=partial(figures.draw, as_measured(picture, record)), caption=caption))
     return shown
-
-
-def _own_picture(record: Entry) -> list[dict[str, object]]:
-    """A picture for a record that has none: every value of the subject beside every value of its controls."""
-    unit = record["claim"]["metric"]["unit"]
-    common = {
-        "kind": "distribution",
-        "name": "subject and controls",
-        "unit": f"{record['claim']['metric']['name']} ({unit})",
-    }
-    exact, measured = record.get("exact") or {}, record.get("measured") or {}
-    if exact.get("population"):
-        groups = {"treated": [exact["value"]], "control": [list(exact["population"].values())]}
-        return [{**common, **groups, "labels": ["subject", "the others"], "caption": "The number among the others"}]
-    treated = measured.get("treated")
-    if not treated:
-        return []
-    component = str(treated["components"][0])
-    prefix = f"{component} | "
-    controls = {k.removeprefix(prefix): v["values"] for k, v in measured["controls"].items() if k.startswith(prefix)}
-    groups = {"treated": treated["values"][0], "control": list(controls.values())}
-    labels = [component, *controls]
-    return [{**common, **groups, "labels": labels, "caption": f"Every value of {component} and of its controls"}]
 
 
 def _caveats(record: Entry) -> str:

@@ -1,29 +1,44 @@
-"""The report as one Markdown file with its figures, from stored records alone: no model is needed."""
+"""The report as Markdown: EVIDENCE.md, a page for each mechanism, figures; from stored records alone, without a model.
+
+What the last report wrote into the folder and this one does not is removed; a figure that shows the same as before is
+not drawn again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import StoreError
+from harness.report import figure_files
 from harness.report.figure_files import FigureFiles
 from harness.report.holding import where_findings_hold
-from harness.report.reading import TIERS, Entry, grouped
+from harness.report.manifest import Manifest, read_manifest, remove_stale, write_manifest
+from harness.report.mechanism_pages import FOLDER, mechanism_pages
+from harness.report.reading import Entry
 from harness.report.registration import registration_page
 from harness.report.sanity import sanity_page
-from harness.report.section import Combine, Settings, section
+from harness.report.section import Combine, Settings
 from harness.report.seeds import combine_trained
 from harness.report.summary import summary
 from harness.report.text import inline, table
 
 NAME = "EVIDENCE.md"
 
-_TIER_HEADINGS = {
-    "inference": "Inference: evidence on fresh prompts",
-    "reliability": "Reliability: what selected the subject, measured again",
-    "replication": "Replication: the papers' own numbers",
-}
+
+@dataclass(frozen=True)
+class Pages:
+    """The report's text.
+
+    Attributes:
+        first: EVIDENCE.md.
+        mechanisms: the other pages by their file names.
+    """
+
+    first: str
+    mechanisms: Mapping[str, str]
 
 
 def write_report(
@@ -38,12 +53,13 @@ def write_report(
     figures: bool = True,
     command_prefix: str = "",
     lock: Entry | None = None,
+    workers: int | None = None,
 ) -> Path:
-    """The path of `EVIDENCE.md`, written into `out` with `figures/` beside it.
+    """The path of `EVIDENCE.md`, written into `out` with the mechanisms' pages in `evidence/` and with `figures/`.
 
     Args:
         records: plain JSON records, in any order.
-        out: folder of the report; figures that the last report there showed and this one does not are removed.
+        out: folder of the report; pages and figures that the last report wrote there and this one does not are removed.
         run: `run.json`: started, finished, commit, dirty, versions, machine, options, interrupted.
         papers: title, authors, year and url (or arxiv, doi) by key; missing ones are shown by their key.
         file_names: file name of each record, by its content hash.
@@ -52,26 +68,38 @@ def write_report(
         figures: false for the tables alone, in seconds where there are thousands of records.
         command_prefix: stands before each record's command.
         lock: what is registered (`harness.looks.standing`); None where the project has no lock.
+        workers: processes that draw figures; None for one per core.
 
     Raises:
         StoreError: no record, an unknown format, or a folder that cannot be written to.
     """
     _require(records, formats=formats)
-    path = out / NAME
+    drawn = ("png", *(name for name in formats if name != "png")) if figures else ()
+    files = FigureFiles(out, formats=drawn)
+    settings = Settings(files, papers or {}, file_names or {}, combine, command_prefix, lock)
+    pages = _pages(records, run=run, settings=settings)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        previous = path.read_text(encoding="utf-8") if path.exists() else ""
-        drawn = ("png", *(name for name in formats if name != "png")) if figures else ()
-        files = FigureFiles(out, formats=drawn)
-        settings = Settings(files, papers or {}, file_names or {}, combine, command_prefix, lock)
-        text = _document(records, run=run, settings=settings)
-        unfinished = path.with_name(f".{path.name}.tmp")
-        unfinished.write_text(text, encoding="utf-8", newline="\n")
-        unfinished.replace(path)
-        files.remove_stale(previous)
+        _write(pages, out=out, files=files, workers=workers)
     except OSError as error:
-        raise StoreError(f"{path}: the report cannot be written ({error.strerror or error})") from error
-    return path
+        raise StoreError(f"{out / NAME}: the report cannot be written ({error.strerror or error})") from error
+    return out / NAME
+
+
+def _write(pages: Pages, *, out: Path, files: FigureFiles, workers: int | None) -> None:
+    from harness.store import write_atomically
+
+    folder = out / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    before = read_manifest(folder)
+    written = files.write(before=before, workers=workers)
+    for path, text in ((out / NAME, pages.first), *((folder / name, text) for name, text in pages.mechanisms.items())):
+        shown = text
+        for markdown, line in written.instead.items():
+            shown = shown.replace(markdown, line)
+        write_atomically(path, text=shown)
+    now = Manifest(written.stamps, frozenset(pages.mechanisms))
+    write_manifest(now, folder=folder)
+    remove_stale(before, now=now, pages=folder, figures=out / figure_files.FOLDER)
 
 
 def _require(records: Sequence[Entry], *, formats: Sequence[str]) -> None:
@@ -82,27 +110,16 @@ def _require(records: Sequence[Entry], *, formats: Sequence[str]) -> None:
         raise StoreError(f"figure formats {list(formats)!r}: 'png' is needed, 'svg' may be added")
 
 
-def _document(records: Sequence[Entry], *, run: Mapping[str, Any], settings: Settings) -> str:
+def _pages(records: Sequence[Entry], *, run: Mapping[str, Any], settings: Settings) -> Pages:
     confirmatory = [record for record in records if not record.get("exploratory")]
-    exploratory = [record for record in records if record.get("exploratory")]
-    parts = [summary(confirmatory, run=run, files=settings.files, lock=settings.lock)]
+    within = settings.with_files(settings.files.seen_from(f"../{figure_files.FOLDER}"))
+    pages = mechanism_pages(records, settings=within)
+    parts = [summary(confirmatory, run=run, files=settings.files, lock=settings.lock, links=pages.links)]
     parts.append(where_findings_hold(confirmatory))
-    for tier in TIERS:
-        of_tier = [record for record in confirmatory if record["claim"]["tier"] == tier]
-        parts += _sections(of_tier, title=_TIER_HEADINGS[tier], settings=settings)
-    parts += _sections(
-        exploratory,
-        title="Exploratory: other heads, other sample sizes, second looks; shown, never a verdict",
-        settings=settings,
-    )
-    sanity = sanity_page(run.get("sanity") or (), records=confirmatory)
-    parts += [registration_page(settings.lock), _provenance(run), sanity]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _sections(records: Sequence[Entry], *, title: str, settings: Settings) -> list[str]:
-    groups = grouped(records, by="claim").values()
-    return [f"## {title}", *(section(members, settings=settings) for members in groups)] if records else []
+    registered = registration_page(settings.lock)
+    parts += [f'<a id="registration"></a>\n\n{registered}' if registered else "", _provenance(run)]
+    parts.append(sanity_page(run.get("sanity") or (), records=confirmatory))
+    return Pages("\n\n".join(part for part in parts if part) + "\n", pages.texts)
 
 
 def _provenance(run: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 Entry = Mapping[str, Any]
@@ -56,14 +57,12 @@ def outcomes_of(record: Entry) -> Sequence[Entry]:
 
 def family_of(record: Entry) -> str:
     """The model without its training seed: `induction-2l` for `induction-2l@3`; other ids as they are."""
-    found = _TRAINED_SEED.fullmatch(str(record["model"]["id"]))
-    return found["family"] if found else str(record["model"]["id"])
+    return _trained(str(record["model"]["id"]))[0]
 
 
 def training_seed(record: Entry) -> int | None:
     """The training seed in the model's id, or None."""
-    found = _TRAINED_SEED.fullmatch(str(record["model"]["id"]))
-    return int(found["seed"]) if found else None
+    return _trained(str(record["model"]["id"]))[1]
 
 
 def model_label(record: Entry) -> str:
@@ -101,11 +100,18 @@ def for_tables(record: Entry) -> Entry:
     }
 
 
+@lru_cache(maxsize=4096)
+def _trained(model_id: str) -> tuple[str, int | None]:
+    """Family and training seed of a model's id."""
+    found = _TRAINED_SEED.fullmatch(model_id)
+    return (found["family"], int(found["seed"])) if found else (model_id, None)
+
+
 def _order(record: Entry) -> tuple[object, ...]:
     claim = record["claim"]
     tier = TIERS.index(claim["tier"]) if claim["tier"] in TIERS else len(TIERS)
-    seed = training_seed(record)
-    about_model = (family_of(record), -1 if seed is None else seed, record["model"]["id"])
+    family, seed = _trained(str(record["model"]["id"]))
+    about_model = (family, -1 if seed is None else seed, record["model"]["id"])
     newest_first = -int(claim.get("version", 1))
     data_seed = record["seeds"].get("data_seed", 0)
     return (tier, claim["id"], *about_model, newest_first, data_seed, record.get("content_hash", ""))

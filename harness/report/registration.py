@@ -1,7 +1,8 @@
 """What was fixed before measuring and what after: the lock beside the records, for the report's pages.
 
 The lock arrives as plain values (`harness.looks.standing`): by claim when and where it was registered, its amendments,
-and how many confirmation records precede that. None stands for a project without a lock.
+and how many confirmation records precede that; under `underpowered` by claim what calibration found of its power
+(`harness.underpowered.by_claim`), where that was asked. None stands for a project without a lock.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from harness.report.reading import Entry, verdict_of
 from harness.report.text import code, inline, listing, plural, sentence, table
 
 AFTER = "set after looking"
+WEAK = "underpowered"
 
 
 def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
@@ -37,7 +39,10 @@ def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
             else f"Here {'is' if len(claims) == 1 else 'are'} {many}; no confirmation record precedes the registration."
         )
     parts += [f"{amended} amended."] if amended else []
-    return "**Registration.** " + " ".join(parts) + f" See [{inline(lock['lock'])}](#registration)."
+    weak = sum(str(record["model"]["id"]) in _weak(str(record["claim"]["id"]), lock) for record in ran)
+    parts += [f"{weak} of claims that are **{WEAK}** on that model."] if weak else []
+    parts += [f"See [{inline(lock['lock'])}](#registration)."] if lock["claims"] else []
+    return "**Registration.** " + " ".join(parts)
 
 
 def registration_of(record: Entry, lock: Entry | None) -> str:
@@ -70,6 +75,8 @@ def claim_registration(records: Sequence[Entry], lock: Entry | None) -> str:
     parts += (
         [f"measured by other code than was registered on {listing([code(model) for model in other])}"] if other else []
     )
+    weak = _weak(str(records[0]["claim"]["id"]), lock)
+    parts += [f"**{WEAK}** at twice the SESOI on {code(model)}: {inline(line)}" for model, line in weak.items()]
     return "; ".join(parts)
 
 
@@ -83,7 +90,7 @@ def registration_page(lock: Entry | None) -> str:
     """Every registered claim with what precedes its registration, and every amendment with its reason."""
     if lock is None or not lock["claims"]:
         return ""
-    rows = [_row(claim_id, claim) for claim_id, claim in sorted(lock["claims"].items())]
+    rows = [_row(claim_id, claim, _weak(claim_id, lock)) for claim_id, claim in sorted(lock["claims"].items())]
     columns = ["claim", "version", "registered", "models", "confirmation records before", ""]
     amended = [
         f"- {inline(claim_id)}: {_amendment(one)}"
@@ -95,15 +102,26 @@ def registration_page(lock: Entry | None) -> str:
         f"{code(lock['lock'])} holds what decides each claim on each model. A run of a claim that differs from it "
         "fails. Counted are the measurements in the store, of any version, that were made before the claim was "
         f"registered or last amended; “{AFTER}” marks where there are any: whoever fixed it may have known them.",
+        f"“{WEAK}” marks claims whose power at twice the SESOI calibration found to be less than 80 % on these models: "
+        "they were registered before that was known, and none could be registered now."
+        if lock.get(WEAK)
+        else "",
         table(columns, rows=rows, numeric=(1, 3, 4)),
         "**Amendments.**\n\n" + "\n".join(amended) if amended else "**Amendments.** None.",
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
-def _row(claim_id: str, claim: Entry) -> list[str]:
+def _weak(claim_id: str, lock: Entry) -> dict[str, str]:
+    """By model what calibration says of a claim's power, where it is too low."""
+    found = (lock.get(WEAK) or {}).get(claim_id) or ()
+    return {str(one["model"]): str(one["line"]) for one in found}
+
+
+def _row(claim_id: str, claim: Entry, weak: Mapping[str, str]) -> list[str]:
     marked = [f"**{AFTER}**"] if claim["before"] else []
     marked += ["withdrawn"] if claim["withdrawn"] else []
+    marked += [f"**{WEAK}** on {listing([code(model) for model in weak])}"] if weak else []
     number, models = str(claim["version"]), str(len(claim["models"]))
     return [inline(claim_id), number, _stamp(claim["registered"]), models, str(claim["before"]), ", ".join(marked)]
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.report import wording
 from harness.report.details import details
 from harness.report.effects import Effect, deciding_effect, effects_of
 from harness.report.families import against_text, family_effect, family_label, verdict_counts
-from harness.report.figure_files import FigureFiles, claim_forest, forest_caption
+from harness.report.figure_files import FigureFiles
+from harness.report.forests import claim_forest_job, forest_caption
+from harness.report.links import anchor
 from harness.report.reading import (
     Entry,
     first_data_seeds,
@@ -21,7 +23,6 @@ from harness.report.reading import (
 )
 from harness.report.registration import claim_amendments, claim_registration
 from harness.report.seeds import combine_trained
-from harness.report.summary import anchor
 from harness.report.text import code, effect_text, inline, must_be, number, p_value, plural, sentence, table
 
 Combine = Callable[[Sequence[Entry]], Entry | None]
@@ -48,14 +49,19 @@ class Settings:
     command_prefix: str = ""
     lock: Entry | None = None
 
+    def with_files(self, files: FigureFiles) -> Settings:
+        """The same settings for a page whose figures have other addresses."""
+        return replace(self, files=files)
+
 
 def section(records: Sequence[Entry], *, settings: Settings) -> str:
     """Markdown of one claim; `records` are all of it, on every model and seed."""
     newest = max(records, key=lambda record: (int(record["claim"]["version"]), bool(outcomes_of(record))))
     claim = newest["claim"]
     families = grouped(records, by="family")
+    place = f"{'exploratory-' if newest.get('exploratory') else ''}{anchor(claim['id'])}"
     parts = [
-        f'<a id="{anchor(claim["id"])}"></a>\n\n### {inline(claim["id"])}',
+        f'<a id="{place}"></a>\n\n### {inline(claim["id"])}',
         f"> {wording.statement(claim)}",
         _declaration(newest, records, settings=settings),
         _amendments(records),
@@ -116,7 +122,7 @@ def _models(families: Mapping[str, Sequence[Entry]]) -> str:
         sizes = sorted({wording.sample_size(record) for record in members if verdict_of(record) != "not run"})
         shown = _effect_cells(None if found is None else found[1])
         against = inline(against_text(members))
-        rows.append([code(family_label(members)), verdict_counts(members), *shown, against, "; ".join(sizes)])
+        rows.append([code(family_label(members)), verdict_counts(members), *shown, against, inline("; ".join(sizes))])
     columns = ["model", "verdict", "effect nearest to failing", "must be", "p", "which", "n"]
     return table(columns, rows=rows)
 
@@ -133,7 +139,7 @@ def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
     sizes = sorted({wording.sample_size(record) for record in records if effects_of(record)})
     sampled = "n = " if records[0]["claim"]["units"] is not None else ""
     caption = f"{claim_id}: {forest_caption(records)}; {sampled}{' or '.join(sizes)}"
-    return files.show(f"{claim_id}--forest", draw=lambda: claim_forest(records), caption=caption)
+    return files.show(f"{claim_id}--forest", draw=claim_forest_job(records), caption=caption)
 
 
 def _family(members: Sequence[Entry], *, settings: Settings) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.report.families import against_text, family_label, family_text, verdict_counts
-from harness.report.figure_files import FigureFiles, summary_forest
+from harness.report.figure_files import FigureFiles
+from harness.report.forests import summary_forest_job
+from harness.report.links import Links, anchor
 from harness.report.reading import (
     SYMBOLS,
     TIERS,
@@ -22,6 +24,12 @@ from harness.report.reading import (
 from harness.report.registration import registration_summary
 from harness.report.text import code, inline, listing, number, plural, sentence, table
 
+__all__ = ["IN_THE_PAGE", "anchor", "summary"]
+
+IN_THE_PAGE = Links()
+"""Every claim stands in the page itself."""
+_MOST_NAMED = 8
+"""More claims of one verdict are counted, not named, in a line of the first page."""
 _TIER_WORDS = {
     "inference": "fresh prompts, controls, intervals: evidence for a mechanism",
     "reliability": "the metric that found the subject, measured again: still there, no new evidence",
@@ -29,29 +37,32 @@ _TIER_WORDS = {
 }
 
 
-def summary(records: Sequence[Entry], *, run: Mapping[str, Any], files: FigureFiles, lock: Entry | None = None) -> str:
+def summary(
+    records: Sequence[Entry],
+    *,
+    run: Mapping[str, Any],
+    files: FigureFiles,
+    lock: Entry | None = None,
+    links: Links = IN_THE_PAGE,
+) -> str:
     """Markdown of the first page, from records that are not exploratory; of several data seeds the first one counts."""
     decided = first_data_seeds(records)
     parts = [
         "# Evidence",
         _occasion(decided, run=run),
         _seeds_counted(decided),
-        _what_holds(decided),
+        _mechanisms(decided, links),
         _counts(decided),
         _expected_false(decided),
         registration_summary(decided, lock),
-        *[_matrix(decided, tier=tier) for tier in TIERS],
-        _other_seeds(records),
-        _surprises(decided),
-        _forest(decided, files=files),
         _how_to_read(),
+        _what_holds(decided, links),
+        _surprises(decided, links),
+        _other_seeds(records),
+        _forest(decided, files=files),
+        *[_mechanism(name, members, links=links) for name, members in grouped(decided, by="mechanism").items()],
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def anchor(claim_id: object) -> str:
-    """The name of a claim's section, for links within the page."""
-    return "claim-" + "".join(char if char.isalnum() and char.isascii() else "-" for char in str(claim_id))
 
 
 def _occasion(records: Sequence[Entry], *, run: Mapping[str, Any]) -> str:
@@ -89,7 +100,7 @@ def _seeds_counted(records: Sequence[Entry]) -> str:
     )
 
 
-def _what_holds(records: Sequence[Entry]) -> str:
+def _what_holds(records: Sequence[Entry], links: Links) -> str:
     inference = [record for record in records if record["claim"]["tier"] == "inference"]
     lines = []
     for members in grouped(inference, by="family").values():
@@ -97,16 +108,20 @@ def _what_holds(records: Sequence[Entry]) -> str:
         held = len(by_verdict["supported"])
         words = [f"{held} of {len(members)} supported"]
         for verdict in VERDICTS[1:]:
-            names = sorted({str(record["claim"]["id"]) for record in by_verdict[verdict]})
-            if names:
-                links = [f"[{inline(name)}](#{anchor(name)})" for name in names]
-                words.append(f"{len(by_verdict[verdict])} {verdict} ({', '.join(links)})")
+            named = list(dict.fromkeys(map(links.claim, sorted(by_verdict[verdict], key=_claim_id))))
+            if named:
+                rest = [f"{len(named) - _MOST_NAMED} more"] if len(named) > _MOST_NAMED else []
+                words.append(f"{len(by_verdict[verdict])} {verdict} ({', '.join(named[:_MOST_NAMED] + rest)})")
         lines.append(f"- {code(family_label(members))}: {'; '.join(words)}")
     return (
         "**What holds** (tier inference):\n\n" + "\n".join(lines)
         if lines
         else "**No inference claim was part of this run.**"
     )
+
+
+def _claim_id(record: Entry) -> str:
+    return str(record["claim"]["id"])
 
 
 def _counts(records: Sequence[Entry]) -> str:
@@ -127,28 +142,49 @@ def _expected_false(records: Sequence[Entry]) -> str:
     )
 
 
-def _matrix(records: Sequence[Entry], *, tier: str) -> str:
+def _mechanisms(records: Sequence[Entry], links: Links) -> str:
+    """A row per mechanism, a column per model family, the verdicts of the inference claims counted by their signs."""
+    inference = [record for record in records if record["claim"]["tier"] == "inference"]
+    if not inference:
+        return ""
+    families = grouped(inference, by="family")
+    rows = []
+    for mechanism, members in grouped(inference, by="mechanism").items():
+        cells = grouped(members, by="family")
+        rows.append([links.mechanism(mechanism), *(_signs(cells.get(family, ())) for family in families)])
+    columns = ["mechanism", *(code(family_label(members)) for members in families.values())]
+    title = "**Mechanisms**: verdicts of their inference claims, by sign; a model trained several times counts as often"
+    return f"{title}\n\n{table(columns, rows=rows)}"
+
+
+def _signs(members: Sequence[Entry]) -> str:
+    found = [verdict_of(record) for record in members]
+    return ", ".join(f"{SYMBOLS[verdict]} {found.count(verdict)}" for verdict in VERDICTS if verdict in found)
+
+
+def _mechanism(name: str, records: Sequence[Entry], *, links: Links) -> str:
+    """The claims of one mechanism by models, every cell with its effect; a table for each tier."""
+    counted = f"{plural(len(grouped(records, by='claim')), 'claim')}, {plural(len(records), 'record')}"
+    named = {str(record["model"]["id"]): record["model"]["note"] for record in records if record["model"].get("note")}
+    notes = "<br>".join(f"{code(model)}: {inline(note)}" for model, note in sorted(named.items()))
+    full = f"In full: {links.mechanism(name)}, {counted}." if name in links.mechanisms else f"{counted}."
+    parts = [f"### {inline(name)}", full, *(_matrix(records, tier=tier, links=links) for tier in TIERS), notes]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _matrix(records: Sequence[Entry], *, tier: str, links: Links) -> str:
     of_tier = [record for record in records if record["claim"]["tier"] == tier]
     if not of_tier:
         return ""
     families = grouped(of_tier, by="family")
     columns = ["claim (unit of the effect; SESOI)", *(code(family_label(members)) for members in families.values())]
     rows = []
-    for claim_id, of_claim in grouped(of_tier, by="claim").items():
+    for of_claim in grouped(of_tier, by="claim").values():
         cells = grouped(of_claim, by="family")
         claim = of_claim[0]["claim"]
-        name = (
-            f"[{inline(claim_id)}](#{anchor(claim_id)}) ({inline(claim['metric']['unit'])}; {number(claim['sesoi'])})"
-        )
+        name = f"{links.claim(of_claim[0])} ({inline(claim['metric']['unit'])}; {number(claim['sesoi'])})"
         rows.append([name, *(_cell(cells.get(family, ())) for family in families)])
-    named = {
-        str(record["model"]["id"]): str(record["model"]["note"]) for record in of_tier if record["model"].get("note")
-    }
-    notes = [f"{code(model)}: {inline(note)}" for model, note in sorted(named.items())]
-    legend = "<br>".join(notes)
-    return "\n\n".join(
-        part for part in (f"### {tier.capitalize()}: {_TIER_WORDS[tier]}", table(columns, rows=rows), legend) if part
-    )
+    return f"#### {tier.capitalize()}: {_TIER_WORDS[tier]}\n\n{table(columns, rows=rows)}"
 
 
 def _cell(members: Sequence[Entry]) -> str:
@@ -171,9 +207,9 @@ def _other_seeds(records: Sequence[Entry]) -> str:
     return "\n\n".join([title, "\n".join(lines)]) if lines else ""
 
 
-def _surprises(records: Sequence[Entry]) -> str:
+def _surprises(records: Sequence[Entry], links: Links) -> str:
     lines = [
-        f"- [{inline(r['claim']['id'])}](#{anchor(r['claim']['id'])}) on {code(model_label(r))}: {verdict_of(r)}, "
+        f"- {links.claim(r)} on {code(model_label(r))}: {verdict_of(r)}, "
         f"registered {inline(r['expectation']['verdict'])}. {sentence(reason_of(r))}"
         for r in records
         if not as_registered(r)
@@ -191,9 +227,10 @@ def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
         "every inference claim on every model: how far the effect nearest to failing lies beyond its own threshold "
         "(the SESOI against most controls, 0 against the 95th-percentile component), in multiples of the SESOI, "
         f"a margin in its own size; 0 is the threshold of every row; {units}ticks: the record's other conditions, each "
-        "from its own threshold; one mark per training seed; diamonds: weights alone, nothing sampled"
+        "from its own threshold; one mark per training seed; diamonds: weights alone, nothing sampled; "
+        f"{', '.join(f'{SYMBOLS[verdict]} {verdict}' for verdict in VERDICTS)}"
     )
-    return files.show("summary-forest", draw=lambda: summary_forest(inference), caption=caption)
+    return files.show("summary-forest", draw=summary_forest_job(inference), caption=caption)
 
 
 def _how_to_read() -> str:

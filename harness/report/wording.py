@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.report.reading import Entry, outcomes_of, to_float, training_seed
-from harness.report.text import code, inline, listing, number, plural, sentence
+from harness.report.text import code, inline, listing, number, plain, plural, sentence
 
 _METHODS = {
     "bca": "BCa bootstrap over clusters",
@@ -108,11 +108,11 @@ def reach(record: Entry) -> str:
 
 
 def sample_size(record: Entry) -> str:
-    """`64 sequences in 64 clusters`, from what was judged."""
+    """`64 sequences in 64 clusters`, from what was judged; plain text, not Markdown."""
     claim = record["claim"]
     if claim["units"] is None:
         return "nothing sampled"
-    of = inline(claim["units"].get("of", "unit"))
+    of = plain(claim["units"].get("of", "unit"))
     units = record.get("units") or {}
     ids, clusters = units.get("ids") or (), units.get("clusters") or ()
     count = len(ids) or (record.get("prompts") or {}).get("n") or (record.get("options") or {}).get("n_units") or 0

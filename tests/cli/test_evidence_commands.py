@@ -60,11 +60,13 @@ def test_report_is_written_without_torch(stored: Path) -> None:
     done = subprocess.run(command, cwd=stored.parent, env=environment, check=True, capture_output=True, text=True)
     assert "3 records of 20260131T120000Z_abc (2 supported, 1 not run)" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
-    text = (stored / "EVIDENCE.md").read_text(encoding="utf-8")
+    pages = [stored / "EVIDENCE.md", *sorted((stored / "evidence").glob("*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     assert "In-context Learning and Induction Heads" in text, "the paper's title, from papers.toml"
     assert next(stored.glob("runs/*/*induction-2l@0*.json")).name in text.replace("\\", ""), "in Markdown, _ is escaped"
-    for figure in re.findall(r"\((figures/[^)]+)\)", text):
-        assert (stored / figure).is_file()
+    shown = re.findall(r"\((?:\.\./)?(figures/[^)]+)\)", text)
+    assert shown
+    assert all((stored / figure).is_file() for figure in shown)
 
 
 def test_report_takes_a_run_by_folder_or_name_and_another_place(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:

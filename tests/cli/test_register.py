@@ -116,7 +116,8 @@ def test_report_counts_what_precedes_a_registration_and_prints_every_reason(toy:
     change(toy, "sesoi=0.25", "sesoi=0.1")
     call("amend", "toy.copies", "--reason", "the paper says 0.1")
     assert call("report").exit_code == 0
-    text = (folder / "reports" / "EVIDENCE.md").read_text(encoding="utf-8").replace("\\", "")
+    pages = [folder / "reports" / "EVIDENCE.md", *sorted((folder / "reports" / "evidence").glob("*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages).replace("\\", "")
     assert "Of 1 registered claim here 1 **set after looking**" in text
     assert "1 confirmation record precedes it: **set after looking**" in text
     assert text.count("The paper says 0.1. Changed: sesoi: registered 0.25, now 0.1; version: registered 1, now 2") == 2

@@ -73,4 +73,59 @@ def pictures() -> list[dict[str, Any]]:
             "unit": "share of the joint effect",
             "threshold": 0.0,
         },
+        *_more(doses),
+    ]
+
+
+def _more(doses: list[float]) -> list[dict[str, Any]]:
+    """Doses beside controls, what they cost, a circuit, its faithfulness by template."""
+    return [
+        {
+            "kind": "dose_response",
+            "name": "steering",
+            "caption": "Log-odds by dose",
+            "doses": doses,
+            "values": [0.3, 0.9, 1.7, 2.4],
+            "low": [0.1, 0.6, 1.3, 1.9],
+            "high": [0.5, 1.2, 2.1, 2.9],
+            "controls": [
+                {"label": "random directions", "values": [0.0, 0.1, 0.0, 0.1], "low": [-0.2] * 4, "high": [0.3] * 4},
+                {"label": "permuted labels", "values": [0.1, 0.2, 0.3, 0.4]},
+            ],
+            "xlabel": "dose (share of the mean norm)",
+            "ylabel": "change of log-odds (nats)",
+        },
+        {
+            "kind": "trade_off",
+            "name": "effect and damage",
+            "caption": "Each point a dose",
+            "doses": doses,
+            "cost": [0.01, 0.05, 0.2, 0.9],
+            "effect": [0.3, 0.9, 1.7, 2.4],
+            "controls": [{"label": "random directions", "cost": [0.01, 0.1], "effect": [0.0, 0.1]}],
+            "xlabel": "rise of the loss (nats per token)",
+            "ylabel": "change of log-odds (nats)",
+        },
+        {
+            "kind": "circuit",
+            "name": "induction circuit",
+            "caption": "Three heads",
+            "nodes": {
+                "embed": "input",
+                "0.1": "previous token",
+                "1.4": "induction",
+                "1.10": "induction",
+                "logits": "output",
+            },
+            "edges": [["embed", "0.1", 1.0], ["0.1", "1.4", 0.8], ["0.1", "1.10", -0.2], ["1.4", "logits", 1.3]],
+            "unit": "nats",
+        },
+        {
+            "kind": "faithfulness",
+            "name": "template by template",
+            "caption": "Twenty templates",
+            "templates": ["a", "b", "c"],
+            "ratios": {"ABBA": [1.0, 0.7, 30.0], "BABA": [1.1, None, -8.0]},
+            "unit": "F(C) / F(M)",
+        },
     ]

@@ -76,6 +76,7 @@ def test_nothing_lies_outside_the_picture(kind: str) -> None:
 def test_every_kind_of_stored_picture_is_drawn_with_units_on_its_axes(picture: dict[str, Any]) -> None:
     figure = figures.draw(picture)
     words = " ".join([axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes])
+    words += " ".join(legend.get_title().get_text() for legend in figure.legends)
     unit = picture.get("unit") or picture.get("ylabel") or "attention probability"
     assert unit in words
 

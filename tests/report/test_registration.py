@@ -72,3 +72,16 @@ def test_every_amendment_stands_on_the_page_with_its_reason() -> None:
     assert "**set after looking**, withdrawn" in text
     assert "**Amendments.** None." in registration_page(lock())
     assert registration_page(None) == ""
+
+
+def test_claims_with_too_little_power_are_named_wherever_their_registration_is() -> None:
+    weak = {ID: [{"model": "induction-2l@0", "line": "power 46% with 16 clusters, about 25 would do"}]}
+    known = {**lock(), "underpowered": weak}
+    assert "1 of claims that are **underpowered** on that model" in registration_summary([record()], known)
+    assert "**underpowered** at twice the SESOI on <code>induction-2l@0</code>" in claim_registration([record()], known)
+    page = registration_page(known)
+    assert "**underpowered** on <code>induction-2l@0</code>" in page
+    assert "none could be registered now" in page
+    for quiet in (lock(), {**lock(), "underpowered": {}}):
+        assert "underpowered" not in registration_page(quiet) + claim_registration([record()], quiet)
+        assert "underpowered" not in registration_summary([record()], quiet)

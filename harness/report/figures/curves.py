@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import StoreError
-from harness.report.figures.style import ACCENT, GREY, INK, PALE, finite_array, label, new_figure, styled
+from harness.report.figures.style import (
+    ACCENT,
+    GREY,
+    INK,
+    PALE,
+    finite_array,
+    label,
+    legend_below,
+    new_figure,
+    require_equal_lengths,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,11 +48,11 @@ def curve(
         StoreError: x, y and the band have different lengths.
     """
     across, values = finite_array(x, axes=1, what="curve: x"), finite_array(y, axes=1, what="curve: y")
-    _require_equal_lengths("curve", x=across, y=values)
-    figure, axes = new_figure(height=3.2, width=5.6)
+    require_equal_lengths("curve", x=across, y=values)
+    figure, axes = new_figure(height=3.0, width=5.6)
     if low is not None and high is not None:
         bottom, top = finite_array(low, axes=1, what="curve: low"), finite_array(high, axes=1, what="curve: high")
-        _require_equal_lengths("curve", y=values, low=bottom, high=top)
+        require_equal_lengths("curve", y=values, low=bottom, high=top)
         axes.fill_between(across, bottom, top, color=PALE, linewidth=0, label="95 % interval")
     axes.plot(across, values, "-o", color=ACCENT, markersize=4, linewidth=1.5, label=label(line, length=40))
     if baseline is not None:
@@ -49,7 +60,7 @@ def curve(
     axes.set_xlabel(label(xlabel, length=70))
     axes.set_ylabel(label(ylabel, length=42))
     axes.set_title(label(title, length=64))
-    _legend_below(axes)
+    legend_below(axes, columns=3)
     return figure
 
 
@@ -117,7 +128,7 @@ def bars(
     axes.barh(places, lengths, height=0.68, color=PALE, edgecolor=GREY, linewidth=0.8)
     if low is not None and high is not None:
         left, right = finite_array(low, axes=1, what="bars: low"), finite_array(high, axes=1, what="bars: high")
-        _require_equal_lengths("bars", values=lengths, low=left, high=right)
+        require_equal_lengths("bars", values=lengths, low=left, high=right)
         axes.hlines(places, left, right, color=ACCENT, linewidth=1.6)
     axes.plot(lengths, places, "o", color=ACCENT, markersize=3.5)
     axes.axvline(0, color=INK, linewidth=0.8)
@@ -154,13 +165,3 @@ def _draw_strip(axes: Axes, values: NDArray[np.float64], *, row: int, treated: b
     axes.plot(values, row + spread, marker, color=colour, markersize=2.8, alpha=alpha, markeredgewidth=0)
     mean = float(values.mean())
     axes.plot([mean, mean], [row - 0.36, row + 0.36], color=INK, linewidth=2, zorder=4)
-
-
-def _legend_below(axes: Axes) -> None:
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False)
-
-
-def _require_equal_lengths(what: str, **arrays: NDArray[np.float64]) -> None:
-    if len({array.size for array in arrays.values()}) > 1:
-        listed = ", ".join(f"{name} has {array.size}" for name, array in arrays.items())
-        raise StoreError(f"{what}: lengths differ: {listed}")

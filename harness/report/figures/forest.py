@@ -28,6 +28,7 @@ _ROW_INCHES = 0.19
 _SYMLOG_FROM = 6.0
 _LEGEND = "filled: holds · hollow: does not · grey zone: where the interval must lie · line: 95 %"
 _TEXT_LENGTH = 44
+_HEADER_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,7 @@ def draw_forest(rows: Sequence[ForestRow], *, xlabel: str, title: str = "") -> F
         _draw_row(axes, row, centre=centres[-1], height=height)
         top += height
     axes.set_ylim(top, 0)
-    axes.set_yticks(centres, [label(row.name, length=52) for row in rows])
-    for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
-        tick.set_fontweight("bold" if row.header else "normal")
+    axes.set_yticks(centres, ["" if row.header else label(row.name, length=52) for row in rows])
     axes.tick_params(axis="y", length=0, pad=7)
     axes.spines["left"].set_visible(False)
     legend = _LEGEND + (" · tick: another condition" if any(row.others for row in rows) else "")
@@ -121,6 +120,8 @@ def _effect_row(effect: Effect) -> ForestRow:
 
 
 def _draw_row(axes: Axes, row: ForestRow, *, centre: float, height: float) -> None:
+    if row.header:
+        _draw_header(axes, row.name, centre=centre)
     left, right = axes.get_xlim()
     step = height / (len(row.effects) + 1)
     for place, effect in enumerate(row.effects):
@@ -145,6 +146,20 @@ def _draw_row(axes: Axes, row: ForestRow, *, centre: float, height: float) -> No
             fontsize=7.5,
             color=INK,
         )
+
+
+def _draw_header(axes: Axes, name: str, *, centre: float) -> None:
+    """A bold line from the left edge of the figure on: nothing else stands in its row, so it takes no width."""
+    from matplotlib.transforms import blended_transform_factory
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "axes without a figure"
+    header = axes.text(
+        0.01, centre, label(name, length=_HEADER_LENGTH), va="center", fontsize=8.5, fontweight="bold", color=INK,
+        transform=blended_transform_factory(figure.transFigure, axes.transData), zorder=6,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+    )  # fmt: skip
+    header.set_in_layout(False)
 
 
 def _draw_effect(axes: Axes, effect: Effect, *, y: float) -> None:

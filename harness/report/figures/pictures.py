@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 from harness.errors import StoreError, did_you_mean
 from harness.report.figures.curves import bars, curve, distribution
+from harness.report.figures.doses import dose_response, trade_off
+from harness.report.figures.graphs import circuit
 from harness.report.figures.maps import head_map, matrix, pattern
+from harness.report.figures.templates import faithfulness
 from harness.report.reading import Entry
 
 if TYPE_CHECKING:
@@ -89,6 +92,43 @@ def _bars(picture: Entry, title: str) -> Figure:
     )
 
 
+def _dose_response(picture: Entry, title: str) -> Figure:
+    return dose_response(
+        picture["doses"],
+        picture["values"],
+        low=picture.get("low"),
+        high=picture.get("high"),
+        controls=picture.get("controls", ()),
+        xlabel=picture["xlabel"],
+        ylabel=picture["ylabel"],
+        line=picture.get("line", "subject"),
+        title=title,
+    )
+
+
+def _trade_off(picture: Entry, title: str) -> Figure:
+    return trade_off(
+        picture["cost"],
+        picture["effect"],
+        doses=picture["doses"],
+        controls=picture.get("controls", ()),
+        xlabel=picture["xlabel"],
+        ylabel=picture["ylabel"],
+        line=picture.get("line", "subject"),
+        title=title,
+    )
+
+
+def _circuit(picture: Entry, title: str) -> Figure:
+    return circuit(picture["nodes"], edges=picture.get("edges", ()), unit=picture.get("unit", ""), title=title)
+
+
+def _faithfulness(picture: Entry, title: str) -> Figure:
+    named = {"unit": picture["unit"]} if "unit" in picture else {}
+    zone = picture.get("zone", (0.8, 1.25))
+    return faithfulness(picture["templates"], picture["ratios"], zone=zone, title=title, **named)
+
+
 KINDS: dict[str, Callable[[Entry, str], Figure]] = {
     "head_map": _head_map,
     "matrix": _matrix,
@@ -96,4 +136,8 @@ KINDS: dict[str, Callable[[Entry, str], Figure]] = {
     "curve": _curve,
     "distribution": _distribution,
     "bars": _bars,
+    "dose_response": _dose_response,
+    "trade_off": _trade_off,
+    "circuit": _circuit,
+    "faithfulness": _faithfulness,
 }

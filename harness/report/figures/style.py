@@ -29,6 +29,8 @@ SIGNED_COLOURS = "RdBu_r"
 """White at zero, darker to both sides, for values of both signs; apart from each other with every colour vision."""
 WIDTH_INCHES = 7.2
 DPI = 110
+_LETTER_INCHES, _MARK_INCHES, _LINE_INCHES = 0.072, 0.55, 0.19
+"""Width of a letter of a legend, and of its mark with the room around it; height of a line."""
 
 Arguments = ParamSpec("Arguments")
 
@@ -75,17 +77,24 @@ def save(figure: Figure, path: Path) -> Path:
     Raises:
         StoreError: another suffix.
     """
+    if path.suffix not in (".png", ".svg"):
+        raise StoreError(f"{path}: a figure is written as .png or .svg")
+    return write_bytes(path, encoded(figure, suffix=path.suffix[1:]))
+
+
+def encoded(figure: Figure, *, suffix: str) -> bytes:
+    """The figure as the bytes of a `png` or an `svg`; equal figures give equal bytes."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if suffix == "svg" else {"Software": None}
     with mpl.rc_context(_settings()):
-        if path.suffix == ".svg":
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        elif path.suffix == ".png":
-            figure.savefig(buffer, format="png", metadata={"Software": None})
-        else:
-            raise StoreError(f"{path}: a figure is written as .png or .svg")
-    content = _few_colours(buffer.getvalue()) if path.suffix == ".png" else buffer.getvalue()
+        figure.savefig(buffer, format=suffix, metadata=metadata)
+    return _few_colours(buffer.getvalue()) if suffix == "png" else buffer.getvalue()
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """The file, which is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unfinished.write_bytes(content)
@@ -129,6 +138,33 @@ def finite_array(values: object, *, axes: int, what: str) -> np.ndarray[tuple[in
     if array.ndim != axes or not array.size or np.isinf(array).any() or np.isnan(array).all():
         raise StoreError(f"{what}: expected finite numbers on {axes} axes, not empty; got shape {array.shape}")
     return array
+
+
+def require_equal_lengths(what: str, **arrays: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+    """Refuse arrays of different lengths by their names.
+
+    Raises:
+        StoreError: lengths differ.
+    """
+    if len({array.size for array in arrays.values()}) > 1:
+        listed = ", ".join(f"{name} has {array.size}" for name, array in arrays.items())
+        raise StoreError(f"{what}: lengths differ: {listed}")
+
+
+def legend_below(axes: Axes, *, columns: int, title: str | None = None) -> None:
+    """A legend under the axes and their label, in so many columns or in fewer where they would be cut off.
+
+    The figure grows by what the legend needs.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "axes without a figure"
+    handles, names = axes.get_legend_handles_labels()
+    widest = _MARK_INCHES + _LETTER_INCHES * max(map(len, names), default=0)
+    used = min(columns, max(1, int(figure.get_figwidth() / widest)))
+    lines = -(-len(names) // used) + (title is not None)
+    figure.set_figheight(figure.get_figheight() + _LINE_INCHES * lines)
+    figure.legend(handles, names, loc="outside lower center", ncols=used, frameon=False, title=title,
+                  title_fontsize=8)  # fmt: skip
 
 
 @functools.cache

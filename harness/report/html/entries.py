@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.report.families import family_effect, verdict_counts
-from harness.report.figure_files import claim_forest
-from harness.report.html.pictures import Pictures
 from harness.report.html.rendering import parse
 from harness.report.reading import (
     VERDICTS,
@@ -109,8 +107,6 @@ def claim_entries(records: Sequence[Entry], *, settings: Settings, prefix: str =
 
 def _claim_entry(members: Sequence[Entry], *, settings: Settings, prefix: str) -> ClaimEntry:
     claim = members[0]["claim"]
-    if isinstance(settings.files, Pictures):
-        settings.files.set_forest(claim_forest, members)
     about, *texts = _parts(parse(section(members, settings=settings)))
     families = []
     for of_family in grouped(members, by="family").values():

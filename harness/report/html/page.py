@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StoreError
-from harness.report.figure_files import summary_forest
 from harness.report.holding import where_findings_hold
 from harness.report.html.drawing import drawn_in
 from harness.report.html.entries import ORDERS, ClaimEntry, claim_entries
 from harness.report.html.pictures import Pictures, Shown
 from harness.report.html.rendering import parse, render, render_line
-from harness.report.reading import SYMBOLS, Entry, as_registered, first_data_seeds, grouped, verdict_of
+from harness.report.reading import SYMBOLS, Entry, as_registered, grouped, verdict_of
 from harness.report.registration import registration_page
 from harness.report.sanity import sanity_page
 from harness.report.section import Combine, Settings
@@ -108,9 +107,6 @@ def write_html(
 def _first_page(records: Sequence[Entry], *, run: Mapping[str, Any], settings: Settings) -> str:
     """Markdown of the first page without its heading, which is the page's."""
     confirmatory = [record for record in records if not record.get("exploratory")]
-    inference = [record for record in first_data_seeds(confirmatory) if record["claim"]["tier"] == "inference"]
-    if isinstance(settings.files, Pictures):
-        settings.files.set_forest(summary_forest, inference)
     text = summary(confirmatory, run=run, files=settings.files, lock=settings.lock).partition("\n\n")[2]
     return "\n\n".join(part for part in (text, where_findings_hold(confirmatory)) if part)
 

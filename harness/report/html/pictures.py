@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,6 @@ from harness.report import figures
 from harness.report.figure_files import FigureFiles
 from harness.report.html.cells import cells_of
 from harness.report.html.drawing import Drawn, draw_all
-from harness.report.reading import Entry
 from harness.report.text import inline
 
 if TYPE_CHECKING:
@@ -43,25 +42,16 @@ class Pictures(FigureFiles):
     """Stands where the Markdown report has its figure files: keeps what is to be drawn and names it in the text.
 
     Attributes:
-        forest: draws the forest plot of the section that is being written; the text's own way to it cannot be sent to
-            another process.
         jobs: what is to be drawn, with what it is.
     """
 
     out: Path = Path()
-    forest: partial[Figure] | None = None
     jobs: list[tuple[str, partial[Figure]]] = field(default_factory=list)
 
-    def show(self, name: str, *, draw: Callable[[], Figure], caption: str) -> str:
+    def show(self, name: str, *, draw: partial[Figure], caption: str) -> str:
         """Markdown of an image whose address is the figure's name in the page and whose text is the caption."""
-        job = draw if isinstance(draw, partial) else self.forest
-        assert job is not None, f"nothing is set to draw {name}"
-        self.jobs.append((_alt(job), job))
+        self.jobs.append((_alt(draw), draw))
         return f"![{inline(caption)}](figure-{len(self.jobs)})"
-
-    def set_forest(self, draw: Callable[[Sequence[Entry]], Figure], records: Sequence[Entry]) -> None:
-        """Say how the next forest plot is drawn, and of which records."""
-        self.forest = partial(draw, [_for_forest(record) for record in records])
 
     def drawn(self, *, known: Mapping[str, Drawn], workers: int | None) -> dict[str, Shown]:
         """Every figure that was shown, by its name in the page."""
@@ -77,11 +67,6 @@ class Pictures(FigureFiles):
 def _picture(job: partial[Figure]) -> Mapping[str, Any] | None:
     """The stored picture that a job draws, or None for a forest plot."""
     return job.args[0] if job.func is figures.draw else None
-
-
-def _for_forest(record: Entry) -> Entry:
-    """What a forest plot reads of a record: values per unit and pictures would only be sent to and fro."""
-    return {name: value for name, value in record.items() if name not in ("measured", "pictures", "units", "cost")}
 
 
 def _alt(job: partial[Figure]) -> str:

@@ -1,0 +1,170 @@
+"""What a dose does: the response with its band beside its controls, and what it wins against what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import StoreError
+from harness.report.figures.style import (
+    ACCENT,
+    GREY,
+    INK,
+    PALE,
+    finite_array,
+    label,
+    legend_below,
+    new_figure,
+    require_equal_lengths,
+    styled,
+)
+from harness.report.text import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+MOST_CONTROLS = 6
+_DASHES = ("--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
+_MARKERS = ("s", "^", "D", "v", "P", "X")
+
+
+@styled
+def dose_response(
+    doses: object,
+    values: object,
+    *,
+    xlabel: str,
+    ylabel: str,
+    low: object = None,
+    high: object = None,
+    controls: Sequence[Mapping[str, Any]] = (),
+    line: str = "subject",
+    title: str = "",
+) -> Figure:
+    """The response to each dose with its 95 % band, and every control at the same doses, told apart by its marks.
+
+    Args:
+        doses: in any order.
+        values: the response to each.
+        xlabel: what a dose is, with its unit.
+        ylabel: what the response is, with its unit.
+        low: lower end of the band.
+        high: upper end.
+        controls: each with `label` and `values`, and with `low` and `high` where it has a band.
+        line: what the subject is called.
+        title: stands above.
+
+    Raises:
+        StoreError: lengths differ, a dose stands twice, or there are more controls than can be told apart.
+    """
+    across = finite_array(doses, axes=1, what="dose response: doses")
+    if len(set(across.tolist())) < across.size:
+        raise StoreError(f"dose response: a dose stands twice in {across.tolist()}")
+    if len(controls) > MOST_CONTROLS:
+        raise StoreError(f"dose response: {len(controls)} controls cannot be told apart; draw at most {MOST_CONTROLS}")
+    figure, axes = new_figure(height=3.0, width=5.8)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    for place, control in enumerate(controls):
+        look = {"linestyle": _DASHES[place], "marker": _MARKERS[place], "color": GREY, "markerfacecolor": "white"}
+        _draw_response(axes, across, {"label": f"control {place + 1}", **control}, look=look)
+    subject = {"label": line, "values": values, "low": low, "high": high}
+    _draw_response(axes, across, subject, look={"linestyle": "-", "marker": "o", "color": ACCENT, "zorder": 4})
+    axes.set_xlabel(label(xlabel, length=70))
+    axes.set_ylabel(label(ylabel, length=42))
+    axes.set_title(label(title, length=64))
+    legend_below(axes, columns=2)
+    return figure
+
+
+@styled
+def trade_off(
+    cost: object,
+    effect: object,
+    *,
+    doses: Sequence[object],
+    xlabel: str,
+    ylabel: str,
+    controls: Sequence[Mapping[str, Any]] = (),
+    line: str = "subject",
+    title: str = "",
+) -> Figure:
+    """What each dose wins over what it costs, the doses written beside their points and joined in their order.
+
+    Args:
+        cost: one value per dose.
+        effect: one value per dose.
+        doses: what stands beside the points.
+        xlabel: what the cost is, with its unit.
+        ylabel: what the effect is, with its unit.
+        controls: each with `label`, `cost` and `effect`.
+        line: what the subject is called.
+        title: stands above.
+
+    Raises:
+        StoreError: lengths differ, or there are more controls than can be told apart.
+    """
+    if len(controls) > MOST_CONTROLS:
+        raise StoreError(f"trade-off: {len(controls)} controls cannot be told apart; draw at most {MOST_CONTROLS}")
+    figure, axes = new_figure(height=3.3, width=5.8)
+    for place, control in enumerate(controls):
+        lost, won = _pair(control["cost"], control["effect"])
+        named = label(control.get("label", f"control {place + 1}"), length=40)
+        axes.plot(lost, won, linestyle=_DASHES[place], marker=_MARKERS[place], color=GREY, markerfacecolor="white",
+                  markersize=4.5, linewidth=1.1, label=named)  # fmt: skip
+    lost, won = _pair(cost, effect)
+    if len(doses) != lost.size:
+        raise StoreError(f"trade-off: {len(doses)} doses for {lost.size} points")
+    axes.plot(lost, won, "-o", color=ACCENT, markersize=5, linewidth=1.5, label=label(line, length=40), zorder=4)
+    _write_doses(axes, lost, won, names=[_dose(dose) for dose in doses])
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.margins(0.12)
+    axes.set_xlabel(label(xlabel, length=70) + "\nbeside each point: its dose")
+    axes.set_ylabel(label(ylabel, length=48))
+    axes.set_title(label(title, length=64))
+    if controls:
+        legend_below(axes, columns=2)
+    return figure
+
+
+def _draw_response(axes: Axes, doses: Array, row: Mapping[str, Any], *, look: Mapping[str, Any]) -> None:
+    named = str(row["label"])
+    values = finite_array(row["values"], axes=1, what=f"dose response: {named}")
+    require_equal_lengths(f"dose response: {named}", doses=doses, values=values)
+    order = np.argsort(doses)
+    banded = row.get("low") is not None and row.get("high") is not None
+    if banded:
+        low, high = (finite_array(row[end], axes=1, what=f"dose response: {named}, {end}") for end in ("low", "high"))
+        require_equal_lengths(f"dose response: {named}", values=values, low=low, high=high)
+        strong = look["color"] == ACCENT
+        axes.fill_between(doses[order], low[order], high[order], color=GREY if strong else PALE, linewidth=0,
+                          alpha=0.45 if strong else 0.7)  # fmt: skip
+    shown = label(named, length=44) + (" (95 % band)" if banded else "")
+    axes.plot(doses[order], values[order], **{"markersize": 4.5, "linewidth": 1.4, **look, "label": shown})
+
+
+def _pair(cost: object, effect: object) -> tuple[Array, Array]:
+    lost = finite_array(cost, axes=1, what="trade-off: cost")
+    won = finite_array(effect, axes=1, what="trade-off: effect")
+    require_equal_lengths("trade-off", cost=lost, effect=won)
+    return lost, won
+
+
+def _write_doses(axes: Axes, lost: Array, won: Array, *, names: Sequence[str]) -> None:
+    """Doses beside their points, turned away from the line; one that would lie on another's is left out."""
+    spread = max(float(np.ptp(lost)), 1e-12), max(float(np.ptp(won)), 1e-12)
+    taken: list[tuple[float, float]] = []
+    for x, y, name in zip(lost, won, names, strict=True):
+        place = float(x) / spread[0], float(y) / spread[1]
+        if all(abs(place[0] - other[0]) > 0.07 or abs(place[1] - other[1]) > 0.06 for other in taken):
+            axes.annotate(name, (x, y), xytext=(6, -9), textcoords="offset points", fontsize=7.5, color=INK, zorder=5)
+            taken.append(place)
+
+
+def _dose(dose: object) -> str:
+    return label(number(dose) if isinstance(dose, int | float) else dose, length=12)
