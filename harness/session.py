@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from harness.bound_claim import BoundClaim, Options, applies
+from harness.chosen_subject import chosen_subject
 from harness.claim import Evidence, declared
 from harness.declaration import Claim
 from harness.errors import DeclarationError, NotCovered, NotSuited, SubjectNotFound
@@ -25,7 +25,7 @@ from harness.memory import Loaded
 from harness.recording import record_of
 from harness.registration import check_registered, with_registration
 from harness.seeding import Streams
-from harness.subjects import Subject, SubjectsFile, head_problems, read_subjects
+from harness.subjects import Subject
 
 __all__ = [
     "Announce",
@@ -106,7 +106,7 @@ def prepare(
     streams = streams_of(bound.claim, fingerprint=drawn_for, data_seed=bound.options.data_seed)
     if subject is None and missing is None:
         try:
-            subject = _subject(bound, target, loaded, announce)
+            subject = chosen_subject(bound, target, loaded=loaded, announce=announce)
         except (SubjectNotFound, NotCovered) as error:
             missing = str(error)
     options = bound.options
@@ -225,66 +225,6 @@ def _target(bound: BoundClaim, loaded: Loaded) -> Any:
     if file is None and spec.kind == "packaged":
         file = converted_folder(spec)  # it comes as GGUF, and weights are read from safetensors
     return open_weights(bound.model_id, file=file)
-
-
-def _subject(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announce | None) -> Subject | None:
-    """Heads given by the user, registered, or discovered now on the discovery split; checked against the model."""
-    class_name = bound.claim.subject
-    if class_name is None:
-        return None
-    options, registered = bound.options, bound.mechanism.subjects
-    if options.subjects is not None:
-        classes = {**registered.classes(bound.model_id), class_name: options.subjects}
-        found: Subject | None = Subject(
-            class_name,
-            options.subjects,
-            "given by the user",
-            "--subjects",
-            "given",
-            classes,
-            settings=registered.settings(bound.model_id, class_name=class_name),
-        )
-    elif options.subjects_file is not None:
-        found = read_subjects(options.subjects_file).subject(bound.model_id, class_name=class_name)
-        if found is None:
-            raise _lacking(read_subjects(options.subjects_file), class_name, model_id=bound.model_id)
-    else:
-        found = registered.subject(bound.model_id, class_name=class_name)
-    if found is None:
-        found = _discovered(bound, target, loaded, announce)
-    problems = head_problems(found.heads, model_id=bound.model_id, n_layers=target.n_layers, n_heads=target.n_heads)
-    if problems:
-        raise DeclarationError(f"claim {bound.claim.id!r}: " + "; ".join(problems))
-    return found
-
-
-def _lacking(file: SubjectsFile, class_name: str, *, model_id: str) -> DeclarationError:
-    """The error that a file given by the user has no heads of a class, and what it has instead."""
-    classes = list(file.classes(model_id))
-    near = get_close_matches(class_name, classes, n=1)
-    meant = f" Did you mean {class_name!r} where it says {near[0]!r}?" if near else ""
-    has = (
-        f"it has {', '.join(map(repr, classes))}" if classes else f"it is about {', '.join(file.models) or 'no model'}"
-    )
-    return DeclarationError(f"{file.path} has no class {class_name!r} for model {model_id!r}; {has}.{meant}")
-
-
-def _discovered(bound: BoundClaim, target: Any, loaded: Loaded, announce: Announce | None) -> Subject:
-    """Heads found now, by forward passes, also for a claim that then reads weights alone."""
-    mechanism, class_name = bound.mechanism, str(bound.claim.subject)
-    if mechanism.discover is None:
-        raise DeclarationError(
-            f"claim {bound.claim.id!r} has no {class_name!r} heads for model {bound.model_id!r}: add them to "
-            f"{mechanism.subjects.path}, or name some with --subjects 5.1,5.5"
-        )
-    model = target
-    if bound.needs_weights_only:
-        model = loaded.get(bound.model_id, device=bound.options.device, dtype=bound.options.dtype)
-    try:
-        found = loaded.discovery(mechanism, model, say=announce)
-    except NotSuited as error:
-        raise SubjectNotFound(str(error)) from error
-    return found.subject(class_name, source=f"discovered by {mechanism.name} for this run")
 
 
 def _assay_shown(bound: BoundClaim) -> bool:

@@ -126,6 +126,11 @@ class SubjectsFile:
             settings=self.settings(model_id, class_name=class_name),
         )
 
+    def fingerprint(self, model_id: str) -> str | None:
+        """Of the model on which its heads were found; None where nobody wrote it down."""
+        found = self.models.get(model_id, {}).get("discovery", {}).get("fingerprint")
+        return None if found is None else str(found)
+
     def settings(self, model_id: str, *, class_name: str) -> dict[str, float]:
         """The numbers registered with a class on a model; empty where there are none."""
         entry = self.models.get(model_id, {}).get("classes", {}).get(class_name, {})

@@ -79,6 +79,7 @@ LAYERS = {
     "harness.memory": "claim",
     "harness.matrix": "claim",
     "harness.session": "claim",
+    "harness.chosen_subject": "claim",
     "harness.pilot": "claim",
     "harness.body": "claim",
     "harness.registration": "claim",
