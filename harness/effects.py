@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import InterventionError
-from harness.interventions import HookEngine, Intervention, Runs, engine_of, measure, own_positions, same_dose_factor
+from harness.interventions import (
+    Engine,
+    HookEngine,
+    Intervention,
+    Runs,
+    engine_of,
+    measure,
+    own_positions,
+    same_dose_factor,
+)
+from harness.interventions import memory_budget as declared_budget
 from harness.interventions.sweeps import progress_bar
 from harness.values import UnitValues
 
@@ -96,6 +107,7 @@ def effects_over(
     metric: Callable[..., Metric],
     keep: Collection[str] = ("z",),
     doses: bool = False,
+    share_clean: bool = False,
     memory_budget: int | None = None,
 ) -> Effects:
     """The metric of every prompt under the interventions that `make` names alike for every batch.
@@ -108,6 +120,8 @@ def effects_over(
         metric: (prompts of the batch) -> metric.
         keep: sites that interventions read.
         doses: whether `change_norm` is computed; for edits in front of MLPs it takes as long as the rest.
+        share_clean: keep the clean passes for as long as these very prompts are there, up to half of the declared
+            memory: for claims that ask them several times. Not with corrupted prompts.
         memory_budget: bytes; what was declared, by default.
 
     Raises:
@@ -120,8 +134,11 @@ def effects_over(
     values = norms = np.zeros((0, 0))
     clean = np.zeros(len(prompts))
     for index, batch in progress_bar(list(prompts.batches())):
-        other = None if corrupted is None else corrupted.rows(index)
-        runs = Runs.of(engine, batch.tensor(), corrupted=None if other is None else other.tensor(), keep=keep)
+        if share_clean and corrupted is None and isinstance(engine, Engine):
+            runs = _shared_runs(model, prompts, batch.tensor(), engine=engine, rows=index.tobytes(), keep=keep)
+        else:
+            other = None if corrupted is None else corrupted.rows(index)
+            runs = Runs.of(engine, batch.tensor(), corrupted=None if other is None else other.tensor(), keep=keep)
         found = measure(runs, make(runs, batch), metric=metric(batch), doses=doses, memory_budget=memory_budget)
         if not names:
             names = found.names
@@ -131,6 +148,24 @@ def effects_over(
         values[:, index], norms[:, index], clean[index] = found.values, found.change_norm, found.clean
     path = "slow" if isinstance(engine, HookEngine) else "fast"
     return Effects(names, values, clean, norms, prompts.units, prompts.templates, path)
+
+
+_CLEAN: WeakKeyDictionary[Any, WeakKeyDictionary[Any, dict[tuple[bytes, frozenset[str]], Runs]]] = WeakKeyDictionary()
+"""By model, prompts, and batch and sites: clean passes that are asked again."""
+
+
+def _shared_runs(
+    model: Model, prompts: Prompts, tokens: Tensor, *, engine: Engine, rows: bytes, keep: Collection[str]
+) -> Runs:
+    """The clean pass over some rows of the prompts, the one that was run before where there was one."""
+    known = _CLEAN.setdefault(model, WeakKeyDictionary()).setdefault(prompts, {})
+    key = (rows, frozenset(keep))
+    if key in known:
+        return known[key]
+    runs = Runs.of(engine, tokens, keep=keep)
+    if sum(each.clean.nbytes for each in (*known.values(), runs)) <= declared_budget() // 2:
+        known[key] = runs
+    return runs
 
 
 def dose_factors(model: Model, prompts: DosedPrompts, *, layers: Collection[int]) -> dict[int, Tensor]:

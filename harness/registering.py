@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.catalog import CatalogEntry, all_claims
-from harness.errors import DeclarationError, StoreError, did_you_mean
+from harness.errors import DeclarationError, did_you_mean
 from harness.lock import NAME, Amendment, Change, ClaimEntry, Lock, ModelEntry, Stamp, read_lock, write_lock
+from harness.lock_changes import changing, stamp_of
 from harness.looks import Look, looks, names, store_folders
 from harness.planning import default_models
 from harness.registration import body_of, claim_entry, differences, model_entry
 from harness.source_version import Rewritten, with_version
 from harness.store import write_atomically
+from harness.underpowered import Underpowered, power_on_record, require_power
 
 Pair = tuple[str, str]
 """A claim's id and a model's."""
@@ -33,6 +32,7 @@ class Found:
         other_code: claims that are as registered, and measured by other code.
         gone: entries of the lock that the code no longer has.
         without_verdict: what a run measures by default and no verdict is on record for, so that none can be registered.
+        underpowered: what is registered, or would be, and has too little power by the calibration on record.
     """
 
     new: tuple[Pair, ...]
@@ -40,6 +40,7 @@ class Found:
     other_code: tuple[str, ...]
     gone: tuple[str, ...]
     without_verdict: tuple[Pair, ...]
+    underpowered: tuple[Underpowered, ...] = ()
 
 
 def register(
@@ -56,11 +57,12 @@ def register(
         claims: the folder that holds the mechanisms.
         ids: the claims; all of them where none is named.
         models: the models; all with a registered verdict where none is named.
-        reports: the folder of the runs; the measurements that stand there are written down as looks before.
+        reports: the folder of the runs; the measurements that stand there are written down as looks before, and what
+            its calibration found underpowered is refused.
         write: False to look only.
 
     Raises:
-        DeclarationError: a claim or model that is not there, or a claim that cannot be tested.
+        DeclarationError: a claim or model that is not there, a claim that cannot be tested, or too little power.
         StoreError: the lock is damaged or cannot be written.
     """
     catalog = {entry.claim.id: entry for entry in all_claims(claims)}
@@ -69,7 +71,7 @@ def register(
             raise DeclarationError(f"no claim {wanted!r} below {claims}.{did_you_mean(wanted, catalog)}")
     chosen = [entry for claim_id, entry in catalog.items() if claim_id in ids or not ids]
     _check_models(chosen, models)
-    with _changing(claims / NAME) if write else contextlib.nullcontext():
+    with changing(claims / NAME) if write else contextlib.nullcontext():
         lock = read_lock(claims / NAME)
         entries, new, differing, other_code = dict(lock.claims), [], {}, []
         stamp = stamp_of(claims)
@@ -84,14 +86,16 @@ def register(
             new += [(entry.claim.id, model) for model in added]
             if added:
                 entries[entry.claim.id] = fresh if old is None else replace(old, models={**old.models, **added})
+        weak = _weak({entry.claim.id: entries.get(entry.claim.id) for entry in chosen}, reports=reports)
         if write and new:
+            require_power([one for one in weak if (one.claim, one.model) in new])
             found = _looks(reports, until=stamp)
             for claim_id in dict(new):
                 entries[claim_id] = _with_looks(entries[claim_id], lock.claims.get(claim_id), found=found)
             write_lock(Lock(lock.path, entries))
     gone = () if ids or models else tuple(_gone(lock, catalog))
     without = tuple(pair for entry in chosen for pair in _without_verdict(entry) if pair[1] in models or not models)
-    return Found(tuple(new), differing, tuple(other_code), gone, without)
+    return Found(tuple(new), differing, tuple(other_code), gone, without, weak)
 
 
 def amend(
@@ -106,16 +110,16 @@ def amend(
         claim_id: the registered claim.
         claims: the folder that holds the mechanisms.
         reason: why, for every reader of the report.
-        reports: the folder of the runs; the measurements that stand there are written down as looks before.
+        reports: the folder of the runs, as for `register`.
         code_only: accept that other code measures the same; the version and the prompts stay.
 
     Raises:
-        DeclarationError: not registered, nothing to amend, or the version cannot be raised.
+        DeclarationError: not registered, nothing to amend, too little power, or the version cannot be raised.
         StoreError: the lock is damaged or cannot be written; the source is then as before.
     """
     if not reason.strip():
         raise DeclarationError("--reason is empty; the report prints why a registered claim was changed")
-    with _changing(claims / NAME):
+    with changing(claims / NAME):
         lock = read_lock(claims / NAME)
         old = _entry_of(lock, claim_id)
         entry = {one.claim.id: one for one in all_claims(claims)}.get(claim_id)
@@ -130,6 +134,7 @@ def amend(
             new, amendment = _amended(old, entry, reason=reason.strip(), stamp=stamp)
             new = replace(new, amendments=(*old.amendments, amendment))
             if new.version != old.version:  # fixed anew: whatever was measured so far was seen before
+                require_power(_weak({claim_id: new}, reports=reports))
                 seen = {*old.looks, *(look for one in old.models.values() for look in one.looks)}
                 seen |= set(names(_looks(reports, until=stamp), claim=claim_id))
                 new = replace(new, looks=tuple(sorted(seen)))
@@ -139,21 +144,6 @@ def amend(
                 write_atomically(rewritten.path, text=rewritten.before)
             raise
     return amendment, rewritten
-
-
-def stamp_of(claims: Path) -> Stamp:
-    """Now, at the commit of the folder's repository; no commit where it is in none."""
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(claims), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    try:
-        changed = git("status", "--porcelain", "--", ".", f":(exclude){NAME}")
-        return Stamp(now, git("rev-parse", "HEAD"), uncommitted=bool(changed))
-    except (OSError, subprocess.CalledProcessError):
-        return Stamp(now, "", uncommitted=True)
 
 
 def _as_it_stands(entry: CatalogEntry, *, stamp: Stamp, models: Sequence[str] = ()) -> ClaimEntry:
@@ -168,6 +158,13 @@ def _as_it_stands(entry: CatalogEntry, *, stamp: Stamp, models: Sequence[str] = 
 
 def _looks(reports: Path | None, *, until: Stamp) -> tuple[Look, ...]:
     return () if reports is None else looks(store_folders(reports), until=until.date)
+
+
+def _weak(entries: Mapping[str, ClaimEntry | None], *, reports: Path | None) -> tuple[Underpowered, ...]:
+    """Of these entries (None where a claim is in no lock), what calibration found underpowered."""
+    power = power_on_record(reports)
+    found = (power.weak(one.declaration, models=one.models) for one in entries.values() if one and not one.withdrawn)
+    return tuple(weak for each in found for weak in each)
 
 
 def _with_looks(entry: ClaimEntry, old: ClaimEntry | None, *, found: Sequence[Look]) -> ClaimEntry:
@@ -267,24 +264,3 @@ def _without_verdict(entry: CatalogEntry) -> Iterator[Pair]:
     for model in default_models(entry.mechanism, profile="full", weights=[], claim=entry.claim):
         if applies(entry.claim, model) and model not in registered:
             yield entry.claim.id, model
-
-
-@contextlib.contextmanager
-def _changing(path: Path) -> Iterator[None]:
-    """Hold the right to change a lock file: of two commands at once the second waits and then reads the first's."""
-    from filelock import FileLock
-
-    from harness.models.folders import cache_folder
-
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    guard = cache_folder() / "locks" / f"{name}.lock"  # not beside the file: a clone stays as git knows it
-    try:
-        guard.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(guard)
-        held.acquire()
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be changed: {guard} cannot be held ({error.strerror or error})") from error
-    try:
-        yield
-    finally:
-        held.release()

@@ -154,7 +154,10 @@ def _is_run(folder: Path) -> bool:
 
 def _record_files(folder: Path) -> list[Path]:
     """The files of a run folder that hold records, in the order of their names."""
-    return [path for path in sorted(folder.glob("*.json")) if path.name not in (RUN_INFO, MANIFEST)]
+    if not folder.is_dir():
+        return []
+    found = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+    return [folder / name for name in found if name not in (RUN_INFO, MANIFEST)]
 
 
 def _text_of(path: Path) -> str:

@@ -624,3 +624,60 @@ def test_a_manifest_is_written_of_sound_records_only(folder, honest):
     path.write_text(path.read_text().replace("supported", "refuted"))
     with pytest.raises(StoreError, match="edited"):
         write_manifest(run)
+
+
+# -- thousands of records ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(folder, honest):
+    """Two runs of six records with manifests; in the second all effects are smaller by 0.02."""
+
+    def weaker(plain):
+        for entry in plain["measured"]["controls"].values():
+            entry["treated"] = (np.asarray(entry["treated"]) - 0.02).tolist()
+
+    records = [changed(honest, lambda plain, m=model: plain["model"].update(id=f"toy@{m}")) for model in range(6)]
+    runs = folder("A", *records), folder("B", *(changed(record, weaker) for record in records))
+    for run in runs:
+        write_manifest(run)
+    return runs
+
+
+def with_interval(found):
+    return [row for row in found.rows if row.change.low is not None]
+
+
+def test_several_processes_find_what_one_finds(many, monkeypatch):
+    alone = compare_runs(*many, rules=RULES)
+    monkeypatch.setattr("harness.compare.runs.MANY", 1)
+    monkeypatch.setattr("harness.compare.runs._can_fork", lambda: True)
+    assert compare_runs(*many, rules=RULES, workers=2) == alone
+    assert len(with_interval(alone)) == 6
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_edited_record_is_named_whoever_reads_it(many, monkeypatch, workers):
+    monkeypatch.setattr("harness.compare.runs.MANY", 1)
+    monkeypatch.setattr("harness.compare.runs._can_fork", lambda: True)
+    edited = [many[1].record_files()[place] for place in (0, -1)]
+    for path in edited:
+        path.write_text(path.read_text(encoding="utf-8").replace('"seconds": ', '"seconds":  ', 1), encoding="utf-8")
+    with pytest.raises(StoreError) as error:
+        compare_runs(*many, rules=RULES, workers=workers)
+    assert all(f"{path.name} was edited" in str(error.value) for path in edited)
+
+
+def test_records_that_are_the_same_are_verified_as_well(many):
+    again = many[0].record_files()[3]
+    again.write_text(again.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    with pytest.raises(StoreError, match=again.name):
+        compare_runs(many[0], many[0], rules=RULES)
+
+
+def test_a_change_that_fails_by_no_rule_has_its_interval_only_where_it_is_shown(many, monkeypatch):
+    monkeypatch.setattr("harness.compare.runs.MOST_SHOWN", 2)
+    found = compare_runs(*many, rules=parse_rules("effect:20%"))
+    assert not found.regressions
+    assert [row.model for row in with_interval(found)] == ["toy@0", "toy@1"]
+    assert len(found.rows) == 6

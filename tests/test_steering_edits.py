@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harness import effects
 from harness.effects import effects_over, mask
 from harness.errors import InterventionError
 from harness.interventions import Engine, HookEngine, Intervention, Runs, measure
@@ -186,6 +187,32 @@ def test_effects_over_prompts_of_different_lengths_are_those_of_each_alone(llama
     for row in range(len(prompts)):
         alone = effects_over(llama, prompts.rows(np.array([row])), make=make, metric=last_log_odds, keep=())
         np.testing.assert_allclose(found.values[:, row], alone.values[:, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("budget", "passes"), [(1 << 30, 3), (0, 6)])
+def test_shared_clean_passes_are_run_once_while_memory_lasts_and_change_no_value(
+    llama,
+    monkeypatch,
+    budget,
+    passes,  # noqa: F811
+):
+    prompts, engine = TokenRows.of(some_rows([5, 7, 9])), Engine.of(llama)
+    runs = []
+    run = Runs.of
+    monkeypatch.setattr(Runs, "of", lambda *given, **options: runs.append(1) or run(*given, **options))
+    monkeypatch.setattr(effects, "declared_budget", lambda: budget)
+
+    def found(dose, **options):
+        def make(batch_runs, batch):
+            return additions({"a": a_direction(engine)}, doses=(dose,), positions=mask(batch.end, batch_runs))
+
+        return effects_over(llama, prompts, make=make, metric=last_log_odds, keep=(), **options)
+
+    shared = [found(dose, share_clean=True) for dose in (2, 4)]
+    assert len(runs) == passes, "three lengths, three batches"
+    for each, dose in zip(shared, (2, 4), strict=True):
+        np.testing.assert_array_equal(each.values, found(dose).values)
+        np.testing.assert_array_equal(each.clean, found(dose).clean)
 
 
 def test_log_odds_are_those_of_the_summed_probabilities(llama):  # noqa: F811

@@ -13,13 +13,15 @@ A model of modular addition has no such classes: its claims are about frequencie
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from claims.arithmetic import recipe_addition, recipe_modular
 from claims.arithmetic.finding import CARRY, DIGIT, SUMS, Heads, exchanged_labels, exchanged_pairs, find
-from fixtures.prompts.sums import DIGITS, VOCABULARY
+from fixtures.prompts.sums import DIGITS, PARTS, VOCABULARY
 from harness.mechanism import Discovery
 from harness.models.recipes import Recipe, register_recipe
+from harness.pilot import only_discovery
 from harness.selection import (
     HALVES,
     Columns,
@@ -79,6 +81,11 @@ def discover(model: Model, streams: Streams, *, thresholds: bool = True) -> Disc
         prompts_sha256=found.sha256,
         n_prompts=SUMS * (1 + 2 * DIGITS),
     )
+
+
+def pilots() -> AbstractContextManager[None]:
+    """Within it every sum that is drawn lies in the discovery split (`harness.pilot`)."""
+    return only_discovery(PARTS)
 
 
 def _both(classes: Heads) -> Heads:

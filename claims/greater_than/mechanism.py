@@ -14,13 +14,16 @@ The whole procedure is repeated on two halves of the templates, and on permuted 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from claims.greater_than.finding import RELAY, YEAR_MOVER, Carriers, exchanged_labels
 from claims.greater_than.measurements import attention_to_year, draw, means, total_effects
+from fixtures.prompts.greater_than_words import NOUNS, TEMPLATES
 from harness.mechanism import Discovery
+from harness.pilot import only_discovery
 from harness.selection import HALVES, class_overlaps, class_permuted, disjoint_halves, over_splits
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from harness.seeding import Streams
 
 PROMPTS = 30
+PILOT_UNITS = 15
+"""One prompt for each template of the discovery split."""
 EFFECT = "fall of the probability difference when patched from the 01 prompts"
 MLP_EFFECT = "the same, of MLPs"
 ATTENTION = "attention from the last token to the start year"
@@ -72,3 +77,8 @@ def discover(model: Model, streams: Streams, *, thresholds: bool = True) -> Disc
         prompts_sha256=prompts.sha256(),
         n_prompts=len(prompts),
     )
+
+
+def pilots() -> AbstractContextManager[None]:
+    """Within it claims draw templates and nouns of the discovery split (`harness.pilot`)."""
+    return only_discovery(TEMPLATES, NOUNS)

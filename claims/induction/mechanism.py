@@ -6,6 +6,7 @@ before the induction heads. Both are selected by attention, so claims about that
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,9 @@ PREVIOUS_SCORE = 0.3
 MOST_HEADS = 4
 """At most this many heads of a class, the highest first."""
 SEQUENCES = 32
+
+pilots = contextlib.nullcontext
+"""Sequences are random: the splits differ by the seed alone (`harness.pilot`)."""
 
 for _family in ("induction-2l", "induction-1l"):
     register_recipe(Recipe(_family, train, minutes=8, loss_tolerance_nats=0.1))

@@ -24,13 +24,16 @@ must also be above zero (one-sided 97.5 % bound), so that a large head does not 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from claims.ioi.finding import PARTS, Found, Say, find
 from claims.ioi.measurements import behaviour, draw, means
+from fixtures.prompts.ioi_words import NAMES, TEMPLATES
 from harness.mechanism import Discovery
+from harness.pilot import only_discovery
 from harness.seeding import Streams
 from harness.selection import (
     HALVES,
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
 SHARE = 0.025
 LEAST_LOGITS = 0.05
 PROMPTS = 60
+PILOT_UNITS = 60
+"""15 templates of the discovery split in both orders, twice: one claim draws half as many prompts as it has units."""
 
 
 def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, thresholds: bool = True) -> Discovery:
@@ -104,6 +109,11 @@ def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, th
         prompts_sha256=prompts.sha256(),
         n_prompts=len(prompts),
     )
+
+
+def pilots() -> AbstractContextManager[None]:
+    """Within it claims draw templates and names of the discovery split (`harness.pilot`)."""
+    return only_discovery(TEMPLATES, NAMES)
 
 
 def _candidates(found: Found) -> dict[str, int]:

@@ -141,7 +141,9 @@ def _gaps(
     model: Model, texts: ContrastPrompts, make: Callable[[Runs, ContrastPrompts], list[Intervention]]
 ) -> UnitValues:
     """[intervention, pair]."""
-    found = effects_over(model, texts, make=make, metric=lambda batch: log_odds(model, batch), keep=())
+    found = effects_over(
+        model, texts, make=make, metric=lambda batch: log_odds(model, batch), keep=(), share_clean=True
+    )
     positive = texts.positive()
     order = np.argsort(texts.pair[texts.labels == 1], kind="stable")
     sides = [found.values[:, np.flatnonzero(texts.labels == sign)[order]] for sign in (1, -1)]

@@ -56,7 +56,12 @@ def shifts(
         return additions(directions, doses=doses, positions=mask(batch.end, runs))
 
     found = effects_over(
-        model, prompts, make=make, metric=lambda batch: log_odds(model, batch, contrast=contrast), keep=()
+        model,
+        prompts,
+        make=make,
+        metric=lambda batch: log_odds(model, batch, contrast=contrast),
+        keep=(),
+        share_clean=True,
     )
     return UnitValues(found.values - found.clean, found.names, found.units, found.clusters)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from harness.commands.options import reports_option
 from harness.store import BASELINE, RUNS, Run
+
+MOST_WORKERS = 4
+"""Processes that compare thousands of records; reading them is soon limited by the disk."""
 
 
 @click.command()
@@ -38,7 +42,11 @@ def compare(
 
     rules = parse_rules(DEFAULT if expression is None else expression)
     found = compare_runs(
-        open_baseline(_folder(before, reports=reports)), _run(after, reports=reports), rules=rules, any_model=any_model
+        open_baseline(_folder(before, reports=reports), verify=False),
+        _run(after, reports=reports),
+        rules=rules,
+        any_model=any_model,
+        workers=min(MOST_WORKERS, os.cpu_count() or 1),
     )
     click.echo(comparison_text(found))
     if markdown is not None:

@@ -6,7 +6,7 @@ No model is needed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,9 @@ from harness.commands.options import claims_option, reports_option
 from harness.errors import StoreError, did_you_mean
 from harness.evidence import Record
 from harness.lock import NAME as LOCK
-from harness.lock import read_lock
-from harness.looks import standing, store_folders
 from harness.papers import NAME, read_papers
 from harness.store import RUNS, Run, open_run, read_record
+from harness.underpowered import standing_of
 
 
 @click.command()
@@ -64,7 +63,7 @@ def report(run: str | None, out: Path | None, *, as_html: bool, no_figures: bool
         run=opened.info,
         papers=_papers(claims / NAME),
         file_names=names,
-        lock=_standing(claims / LOCK, folders=dict.fromkeys((*store_folders(reports), opened.path))),
+        lock=standing_of(claims / LOCK, reports=reports, also=(opened.path,)),
     )
     counted = Counter(map(verdict_of, records))
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counted.most_common())
@@ -112,11 +111,6 @@ def _say_unfinished(run: Run) -> None:
         )
 
 
-def _standing(path: Path, *, folders: Iterable[Path]) -> Mapping[str, Any] | None:
-    """What the lock beside the claims says, and how much of the store precedes it; None where there is no lock."""
-    return standing(read_lock(path), folders) if path.is_file() else None
-
-
 def _papers(path: Path) -> Mapping[str, Any]:
     """The bibliography beside the claims; none where a report is made far from them."""
     return read_papers(path) if path.is_file() else {}
@@ -124,11 +118,12 @@ def _papers(path: Path) -> Mapping[str, Any]:
 
 def _plain_records(run: Run, *, lean: bool) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
     """A run's records in the order of claim, model and seed, and the name of each one's file by its content hash."""
+    from harness.compare.manifest import read_records
     from harness.report import for_tables
 
     records: list[Mapping[str, Any]] = []
     names = {}
-    for path, record in run.plain_records():
+    for path, record in read_records(run, lean=lean):
         records.append(for_tables(record) if lean else record)
         names[str(record["content_hash"])] = path.name
     records.sort(key=lambda record: (record["claim"]["id"], record["model"]["id"], record["seeds"]["data_seed"]))

@@ -10,10 +10,9 @@ import click
 from harness.commands.options import claims_option, reports_option
 from harness.declaration import Profile
 from harness.lock import NAME as LOCK
-from harness.lock import read_lock
-from harness.looks import standing, store_folders
 from harness.matrix import FOLDER, Asked, cells, combined, measure_cell
 from harness.papers import NAME, read_papers
+from harness.underpowered import standing_of
 
 REPORT, MEASURE, BOTH = "report", "measure", "both"
 
@@ -72,6 +71,6 @@ def _report(asked: Asked, *, reports: Path) -> None:
         run=info,
         papers=read_papers(papers) if papers.is_file() else {},
         file_names=names,
-        lock=standing(read_lock(lock), store_folders(reports)) if lock.is_file() else None,
+        lock=standing_of(lock, reports=reports),
     )
     click.echo(f"{path}: {plural(len(records), 'record')}")

@@ -30,7 +30,8 @@ def register(
     """Write what decides each CLAIM (default: all) into registry.lock, with the commit; entries there stay.
 
     A run of a claim that is not as registered fails; `mechclaims amend` changes one. The measurements that stand in
-    the store of --reports are written down with it: the report says "set after looking" where there are any.
+    the store of --reports are written down with it: the report says "set after looking" where there are any. What
+    the calibration there found underpowered is refused; entries that are there already stay, and are named.
     """
     from harness.registering import register as fix
 
@@ -48,6 +49,8 @@ def register(
         click.echo(f'  bring it back, or: mechclaims amend {entry.partition(" on ")[0]} --reason "..."')
     for claim_id in found.other_code:
         click.echo(f"{claim_id}: as it was registered, but measured by other code")
+    for weak in found.underpowered:
+        click.echo(f"{weak.claim} on {weak.model}: underpowered at twice its SESOI ({weak.line()})")
     _say_pairs("no verdict on record in subjects.toml, so not registered", found.without_verdict)
     if not (found.new or found.differing or found.gone):
         click.echo(f"{lock}: {'every' if not claim else 'each of these'} claim with a verdict on record is registered")

@@ -79,15 +79,16 @@ def tolerance_of(value: float) -> float:
     return TOLERANCE * max(1.0, abs(value))
 
 
-def effect_changes(before: Entry, after: Entry, *, share: float) -> list[EffectChange]:
+def effect_changes(before: Entry, after: Entry, *, share: float, shown: bool = True) -> list[EffectChange]:
     """The changes of all effects that both records hold, the largest loss in proportion to its limit first.
 
-    Intervals are computed where they decide, and for the first.
+    Intervals are computed where they decide, and for the first where it is `shown`.
 
     Args:
         before: the baseline's record, as plain values.
         after: the run's record of the same claim, subject and units.
         share: the part of the baseline's effect that may be lost.
+        shown: whether somebody reads the first one; an interval takes ten times as long as all the rest.
     """
     if before.get("exact") and after.get("exact"):
         return [_exact_change(before, after, share=share)]
@@ -102,10 +103,10 @@ def effect_changes(before: Entry, after: Entry, *, share: float) -> list[EffectC
             loss = sign * (mean - now)
             found.append(EffectChange(*key, mean, now, now - mean, None, None, limit, loss, beyond=False))
     found.sort(key=lambda entry: (-entry.weakening / entry.limit, entry.component, entry.control))
-    shown = {place for place, entry in enumerate(found) if entry.weakening > entry.limit} | {0}
+    wanted = {place for place, entry in enumerate(found) if entry.weakening > entry.limit} | ({0} if shown else set())
     return [
         _with_interval(entry, before, new[entry.key].values() - old[entry.key].values())
-        if place in shown and not entry.rounding
+        if place in wanted and not entry.rounding
         else entry
         for place, entry in enumerate(found)
     ]
@@ -113,10 +114,11 @@ def effect_changes(before: Entry, after: Entry, *, share: float) -> list[EffectC
 
 def lost_effects(before: Entry, after: Entry) -> list[Key]:
     """Effects of the baseline's record that the other record does not hold over as many units."""
-    old, new = _effects(before), _effects(after)
-    return [key for key, effect in old.items() if key not in new or new[key].units != effect.units]
+    old, new = _counts(before), _counts(after)
+    return [key for key, units in old.items() if new.get(key) != units]
 
 
+@lru_cache(maxsize=4096)
 def plain_control(name: str) -> str:
     """A control's name without the member that happened to be its 95th percentile."""
     return _MEMBER.sub(r"\1", name) if _PERCENTILE in name else name
@@ -156,6 +158,12 @@ def _effects(record: Entry) -> dict[Key, _Effect]:
             own = [own[place[unit]] for unit in entry["units"]]
         found[key] = _Effect(own, entry["values"])
     return found
+
+
+def _counts(record: Entry) -> dict[Key, int]:
+    """How many units every component and control was compared over."""
+    controls: Mapping[str, Entry] = (record.get("measured") or {}).get("controls") or {}
+    return {_key(name): len(entry["values"]) for name, entry in controls.items()}
 
 
 def _with_interval(entry: EffectChange, before: Entry, change: NDArray[np.float64]) -> EffectChange:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,8 +56,22 @@ class Row:
     regressions: tuple[Regression, ...] = ()
 
 
-def compared(before: Entry, after: Entry, *, rules: Rules, any_model: bool = False) -> Row:
-    """The row of two records of one claim, model and data seed, as plain values."""
+MOST_SHOWN = 200
+"""Rows that a table shows; regressions come first, and what is left out is counted."""
+_UNTOLD = ("unchanged", "not asked for", "never measured")
+
+
+def told(rows: Iterable[Row]) -> list[Row]:
+    """The rows that somebody reads about, regressions first; a table shows the first `MOST_SHOWN`."""
+    found = [row for row in rows if row.status not in _UNTOLD]
+    return sorted(found, key=lambda row: not row.regressions)
+
+
+def compared(before: Entry, after: Entry, *, rules: Rules, any_model: bool = False, shown: bool = True) -> Row:
+    """The row of two records of one claim, model and data seed, as plain values.
+
+    A change that fails by no rule has its interval where the row is `shown`.
+    """
     old, new = _verdict(before), _verdict(after)
     found: tuple[Regression, ...]
     if new == "not run" or old == "not run":
@@ -70,7 +84,7 @@ def compared(before: Entry, after: Entry, *, rules: Rules, any_model: bool = Fal
     if other:
         found = (Regression("verdict", f"not comparable: {'; '.join(other)}"),) if rules.verdict else ()
         return Row(*_identity(before), old, new, "not comparable", differences=other, regressions=found)
-    changes = effect_changes(before, after, share=rules.effect or _SHARE)
+    changes = effect_changes(before, after, share=rules.effect or _SHARE, shown=shown)
     found = (
         *_by_verdict(before, after, rules),
         *_by_effect(before, after, changes, rules),

@@ -7,14 +7,10 @@ import shutil
 from collections.abc import Iterator
 
 from harness.compare.changes import EffectChange
-from harness.compare.rows import Row
+from harness.compare.rows import MOST_SHOWN, Row, told
 from harness.compare.runs import Comparison
 from harness.report.text import inline, interval, number, plain, plural, table
 
-MOST_ROWS = 200
-"""Rows that a table shows; regressions come first, and what is left out is counted."""
-
-_UNTOLD = ("unchanged", "not asked for", "never measured")
 _COLUMNS = ("claim, model", "verdict", "before", "after", "paired change [95 %]", "fails by")
 
 
@@ -23,7 +19,7 @@ def comparison_text(comparison: Comparison, *, width: int | None = None) -> str:
     shown, left_out = _shown(comparison)
     parts = [_rich_table(shown, width=width)] if shown else []
     parts += [f"... and {plural(left_out, 'row')} more that changed"] if left_out else []
-    for row in comparison.regressions[:MOST_ROWS]:
+    for row in comparison.regressions[:MOST_SHOWN]:
         if row.status != "missing":
             parts.append(f"REGRESSION {plain(row.claim)} on {plain(_model(row))}")
             parts += [f"  {found.rule}: {plain(found.text)}" for found in row.regressions]
@@ -58,9 +54,8 @@ def closing(comparison: Comparison) -> Iterator[str]:
 
 def _shown(comparison: Comparison) -> tuple[list[Row], int]:
     """The rows of the table, and how many more changed."""
-    told = [row for row in comparison.rows if row.status not in _UNTOLD]
-    told.sort(key=lambda row: not row.regressions)
-    return told[:MOST_ROWS], max(0, len(told) - MOST_ROWS)
+    found = told(comparison.rows)
+    return found[:MOST_SHOWN], max(0, len(found) - MOST_SHOWN)
 
 
 def _cells(row: Row) -> list[str]:

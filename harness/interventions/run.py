@@ -65,6 +65,12 @@ class Run:
             )
         return found
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the streams and of everything that was kept."""
+        found = [self.resid, *(each for name in KEEPABLE for each in getattr(self, name).values())]
+        return sum(int(each.numel() * each.element_size()) for each in found)
+
     def z_of(self, layer: int, head: int) -> Float[Tensor, "batch pos d_head"]:
         """One head's z; InterventionError where it was not kept or does not exist."""
         z = self.kept("z", layer)

@@ -46,7 +46,7 @@ def native_config(path: Path) -> dict[str, Any]:
     """The configuration in the header of one of our own checkpoints.
 
     Raises:
-        ModelError: the file is damaged, or no checkpoint of ours.
+        ModelError: the file is missing, damaged, or no checkpoint of ours.
     """
     text = header(path).get("config")
     if text is None:
@@ -54,7 +54,12 @@ def native_config(path: Path) -> dict[str, Any]:
             f"{path} is a safetensors file without the metadata entry 'config', so it is no checkpoint of mechclaims. "
             "For a Hugging Face model name its folder: path:DIR."
         )
-    config: dict[str, Any] = json.loads(text)
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise damaged(path) from error
+    if not isinstance(config, dict):
+        raise damaged(path)
     return config
 
 
@@ -62,28 +67,37 @@ def header(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file, without reading a tensor.
 
     Raises:
-        ModelError: the file is shorter than it says, or is no safetensors file.
+        ModelError: there is no such file, it is shorter than it says, or it is no safetensors file.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 0 < length <= min(size - 8, _HEADER_LIMIT):
-            raise _damaged(path, size)
-        try:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length <= min(size - 8, _HEADER_LIMIT):
+                raise damaged(path)
             content = json.loads(file.read(length))
-        except ValueError as error:
-            raise _damaged(path, size) from error
-    metadata: dict[str, str] = content.pop("__metadata__", {})
-    end = max((entry["data_offsets"][1] for entry in content.values()), default=0)
-    if 8 + length + end != size:
-        raise _damaged(path, size)
+        metadata: dict[str, str] = content.pop("__metadata__", {})
+        end = max((entry["data_offsets"][1] for entry in content.values()), default=0)
+        whole = isinstance(metadata, dict) and 8 + length + end == size
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"there is no file {path}. Checkpoints of shipped models come with the repository; `mechclaims train ID "
+            "--out FILE` writes one."
+        ) from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror or error}). Name a .safetensors file.") from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:  # a header of other things
+        raise damaged(path) from error
+    if not whole:
+        raise damaged(path)
     return metadata
 
 
-def _damaged(path: Path, size: int) -> ModelError:
+def damaged(path: Path) -> ModelError:
+    """The error that a file is not what safetensors files are, with what to do."""
     return ModelError(
-        f"{path} ({size:,} bytes) is truncated or no safetensors file. Delete it and bring it again: restore it from "
-        "the repository, or `mechclaims train ID` for one that was trained here."
+        f"{path} ({path.stat().st_size:,} bytes) is truncated or no safetensors file. Delete it and bring it again: "
+        "restore it from the repository, or `mechclaims train ID` for one that was trained here."
     )
 
 

@@ -15,6 +15,7 @@ from harness.errors import ModelError, ModelNotHere
 from harness.models import gguf_cache, hub, native, registry
 from harness.models.config_file import native_config
 from harness.models.fingerprint import PROCESSING, model_fingerprint, tensors_sha256
+from harness.models.identity import require_identity
 from harness.models.lesion import lesioned, with_head_weights
 from harness.models.loaded import Model
 from harness.models.registry import ModelSpec
@@ -65,7 +66,7 @@ def load(
 
     Raises:
         ModelNotHere: the weights are not on this machine; the error carries the command that brings them.
-        ModelError: the id is unknown, or the model's files are damaged.
+        ModelError: the id is unknown, or the model's files are damaged or another model's.
     """
     spec = registry.find(model_id)
     _check_options(device, dtype)
@@ -106,6 +107,7 @@ def _raw(spec: ModelSpec, *, device: str, dtype: str, allow_download: bool, say:
         path = spec.place or registry.find_checkpoint(spec)
         if path is None:
             raise ModelNotHere(f"the checkpoint of {spec.id} is not here.", remedy=spec.remedy)
+        require_identity(spec, path)
         checkpoint = native.read_native(path)
         return _native_raw(checkpoint.config, source=path, device=device, dtype=dtype, tensors=checkpoint.tensors)
     from harness.models.pretrained import boot_pretrained

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError
-from harness.models.config_file import header, native_config
+from harness.models.config_file import damaged, header, native_config
 from harness.models.fingerprint import tensors_sha256
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ CONFIG_KEYS = (
     "normalization_type", "positional_embedding_type", "gated_mlp", "eps", "init_mode", "initializer_range", "seed",
 )  # fmt: skip
 """What of TransformerLens' configuration is written: the architecture, and how it was initialised."""
+
+_RESTORE = "Restore the file from the repository, or train it again with `mechclaims train`."
+_WRAPPED = "._original_component"
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,9 @@ def save_native(bridge: TransformerBridge, path: Path, *, metadata: Mapping[str,
         metadata: more header entries, e.g. `recipe`, `train_seed`, `train_loss`.
 
     Raises:
-        ModelError: the bridge is already folded, or a reserved metadata key is given.
+        ModelError: the bridge is already folded, a reserved metadata key is given, or nothing can be written there.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     if getattr(bridge, "_weights_processed", False):
@@ -62,16 +67,12 @@ def save_native(bridge: TransformerBridge, path: Path, *, metadata: Mapping[str,
     state: Mapping[str, Tensor] = untyped.state_dict()
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     sha = tensors_sha256(tensors)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    os.close(handle)
+    config = json.dumps(_plain_config(bridge.cfg), sort_keys=True)
     try:
-        config = json.dumps(_plain_config(bridge.cfg), sort_keys=True)
-        save_file(tensors, partial, metadata={**metadata, "config": config, "sha256": sha})
-        Path(partial).chmod(0o644)  # mkstemp makes it private
-        os.replace(partial, path)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+        with _replaced_whole(path) as partial:
+            save_file(tensors, partial, metadata={**metadata, "config": config, "sha256": sha})
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: the checkpoint cannot be written ({error}); name another file.") from error
     return sha
 
 
@@ -79,17 +80,23 @@ def read_native(path: Path) -> NativeCheckpoint:
     """The checkpoint, its tensors verified against the hash in its header.
 
     Raises:
-        ModelError: the file is damaged, is no checkpoint of ours, or holds other tensors than it says.
+        ModelError: the file is missing, damaged, no checkpoint of ours, or holds other tensors than it says.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     config, metadata = native_config(path), header(path)
-    tensors = load_file(path)
-    found, expected = tensors_sha256(tensors), metadata.get("sha256")
+    if "sha256" not in metadata:
+        raise ModelError(f"{path} does not say the sha256 of its weights, so they cannot be verified. {_RESTORE}")
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ModelError(f"{path}: its header does not describe its tensors ({error}). {_RESTORE}") from error
+    found, expected = tensors_sha256(tensors), metadata["sha256"]
     if found != expected:
         raise ModelError(
             f"{path} holds other weights than its header says: sha256 {found[:12]}..., expected "
-            f"{str(expected)[:12]}... Restore the file from the repository, or train it again with `mechclaims train`."
+            f"{expected[:12]}... {_RESTORE}"
         )
     return NativeCheckpoint(path=path, tensors=tensors, config=config, metadata=metadata)
 
@@ -132,6 +139,28 @@ def load_native(path: Path) -> TransformerBridge:
     return bridge
 
 
+def weights_by_name(bridge: TransformerBridge) -> dict[str, Tensor]:
+    """The bridge's own parameters, before folding, under the native model's names: `layers.0.attn.q.weight`."""
+    untyped: Any = bridge
+    named = untyped.original_model.named_parameters()
+    return {name.replace(_WRAPPED, ""): parameter for name, parameter in named}
+
+
+@contextmanager
+def _replaced_whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` to be written, which takes its place at the end or leaves nothing behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o644)  # mkstemp makes it private
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def _require_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, where: str) -> None:
     """Raise ModelError that names what does not fit: the first three tensors, with both shapes."""
     problems = [f"{name!r} is missing" for name in expected if name not in tensors]
@@ -145,7 +174,7 @@ def _require_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ModelError(
             f"{where} does not hold the weights that its configuration describes: {'; '.join(problems[:3])}{more}. "
-            "Restore the file from the repository, or train it again with `mechclaims train`."
+            f"{_RESTORE}"
         )
 
 

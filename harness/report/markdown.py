@@ -77,8 +77,9 @@ def write_report(
     drawn = ("png", *(name for name in formats if name != "png")) if figures else ()
     files = FigureFiles(out, formats=drawn)
     settings = Settings(files, papers or {}, file_names or {}, combine, command_prefix, lock)
-    pages = _pages(records, run=run, settings=settings)
     try:
+        out.mkdir(parents=True, exist_ok=True)  # said before the pages are made, which can take a while
+        pages = _pages(records, run=run, settings=settings)
         _write(pages, out=out, files=files, workers=workers)
     except OSError as error:
         raise StoreError(f"{out / NAME}: the report cannot be written ({error.strerror or error})") from error
