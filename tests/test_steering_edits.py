@@ -191,10 +191,10 @@ def test_effects_over_prompts_of_different_lengths_are_those_of_each_alone(llama
 
 @pytest.mark.parametrize(("budget", "passes"), [(1 << 30, 3), (0, 6)])
 def test_shared_clean_passes_are_run_once_while_memory_lasts_and_change_no_value(
-    llama,
+    llama,  # noqa: F811
     monkeypatch,
     budget,
-    passes,  # noqa: F811
+    passes,
 ):
     prompts, engine = TokenRows.of(some_rows([5, 7, 9])), Engine.of(llama)
     runs = []
