@@ -2,8 +2,27 @@
 
 A group is replaced at once by what it is on another prompt of the batch (`resample`), or on average (`mean`). Groups
 that it is compared with have equally many members in the same layers, none of them its own; where there are not
-enough of them for 20 different groups, layers nearby count too. A group chosen for its importance on the same prompts
-outranks others by that alone.
+enough of them for 20 different groups, layers nearby count too. Small models have few: two of eight heads can be
+compared with 15 pairs of others, which give a rank and no p (`Importance.note` says so). A group chosen for its
+importance on the same prompts outranks others by that alone.
+
+    import numpy as np
+    import torch
+    from fixtures.prompts.sums import Sums, answer_position, uniform_sums
+    from harness.importance import importance
+    from harness.metrics import LogProb
+    from harness.models.model import load
+
+    def log_prob_of_place_2(batch: Sums) -> LogProb:
+        digits = torch.from_numpy(batch.answers[:, 2])
+        return LogProb(digits, torch.full_like(digits, answer_position(2)))
+
+    rng = np.random.default_rng(0)
+    sums = uniform_sums(40, split="discovery", rng=rng)
+    groups = {"two heads": ["0.1", "0.2"]}
+    model = load("addition-5d-2l@0")
+    found = importance(model, sums, groups=groups, metric=log_prob_of_place_2, rng=rng)["two heads"]
+    print(found.fall.mean(), found.rank, found.note)
 """
 
 from __future__ import annotations
@@ -19,7 +38,7 @@ from harness.errors import InterventionError, StatisticsError
 from harness.interventions import Engine, Intervention, Runs, Target, ablate, mean, resample
 from harness.interventions.sites import part_kind
 from harness.population import matched_sets
-from harness.stats.ranks import Rank, population_rank
+from harness.stats.ranks import ENOUGH_SETS, Rank, population_rank
 from harness.values import UnitValues
 
 if TYPE_CHECKING:
@@ -31,7 +50,7 @@ if TYPE_CHECKING:
 
 By = Literal["resample", "mean"]
 DRAWS = 39
-"""Random groups for each: at 20 and more a rank has a p."""
+"""Random groups for each: at 19 and more a rank has a p."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +62,25 @@ class Importance:
         fall: by how much the metric falls, one row named as the group: [1, prompt].
         others: the same for random groups of as many, [draw, prompt], rows by their members; None where there are none.
         rank: of the group's mean among the others' (1 is the largest fall); None without others.
+        draws: how many random groups were asked for.
     """
 
     members: tuple[str, ...]
     fall: UnitValues
     others: UnitValues | None
     rank: Rank | None
+    draws: int = DRAWS
+
+    @property
+    def note(self) -> str:
+        """With how many groups it is compared, and what their number does not allow; for `evidence.note`."""
+        name, size = self.fall.components[0], len(self.members)
+        if self.others is None:
+            return f"{name}: there is no group of {size} others of the same kind, so nothing to rank it among."
+        found = len(self.others.components)
+        fewer = f" ({self.draws} were asked for; no more were found)" if found < self.draws else ""
+        p = f"; a rank has a p from {ENOUGH_SETS - 1} on" if found < ENOUGH_SETS - 1 else ""
+        return f"{name}: compared with {found} different groups of {size} others{fewer}{p}."
 
     def excess(self) -> UnitValues:
         """The group's fall above the mean of the others, prompt by prompt.
@@ -98,7 +130,7 @@ def importance(
     keep = {Target.parse(member).site for members in groups.values() for member in members}
     found = effects_over(model, prompts, make=_ablations(sets, by=by, positions=positions), metric=metric, keep=keep)
     return {
-        name: _importance(members, found.fall([_own(name)]), drawn[name], found.fall)
+        name: _importance(members, found.fall([_own(name)]), drawn[name], fall_of=found.fall, draws=draws)
         for name, members in groups.items()
     }
 
@@ -108,7 +140,7 @@ def matched_random(
 ) -> tuple[tuple[str, ...], ...]:
     """Up to `draws` different groups of as many others, none a member, from nearby layers (`matched_sets`).
 
-    There may be fewer than `draws`, and none where the others are too few.
+    There may be fewer than `draws` (15 for two of eight heads), and none where the others are too few.
     """
     try:
         return tuple(matched_sets(members, among=population, exclude=(), rng=rng, draws=draws).values())
@@ -150,13 +182,15 @@ def _importance(
     members: Sequence[str],
     fall: UnitValues,
     drawn: Sequence[tuple[str, ...]],
+    *,
     fall_of: Callable[[Sequence[str]], UnitValues],
+    draws: int,
 ) -> Importance:
     own = UnitValues(fall.values, (fall.components[0].removesuffix(_OWN),), fall.units, fall.clusters)
     if not drawn:
-        return Importance(tuple(members), own, None, None)
+        return Importance(tuple(members), own, None, None, draws)
     others = fall_of(["+".join(each) for each in drawn])
-    return Importance(tuple(members), own, others, population_rank(float(own.mean()[0]), others.mean()))
+    return Importance(tuple(members), own, others, population_rank(float(own.mean()[0]), others.mean()), draws)
 
 
 _OWN = " (own)"

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from harness.checkpoint_layout import Layout, Part, find_layout
 from harness.errors import ModelError, ModelNotHere
+from harness.models.identity import require_identity
 from harness.models.registry import availability, find
 from harness.tensor_file import open_tensors
 
@@ -205,6 +206,8 @@ def open_weights(model_id: str, *, file: Path | None = None) -> CheckpointWeight
             f"the weights of {model_id} are not here as safetensors, and claims about weights alone read no other.",
             remedy=f"--weights {model_id}=FILE, where attention tensors are enough; or {spec.remedy}",
         )
+    if file is None:
+        require_identity(spec, path)
     weights = read_attention(path, n_heads=spec.n_heads)
     found, expected = (weights.n_layers, weights.n_kv_heads), (spec.n_layers, spec.n_kv_heads)
     if found != expected:

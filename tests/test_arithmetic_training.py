@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -11,15 +13,18 @@ import torch
 from claims.arithmetic import accuracy, recipe_addition, recipe_modular, training
 from claims.arithmetic.accuracy import accuracy_by_stratum, read_accuracy, stratum, wrong_digits
 from claims.arithmetic.recipe_modular import CurvePoint, finished, partition, read_curve
+from claims.induction import recipe as recipe_induction
 from fixtures.prompts.sums import parse_all, uniform_sums
 from harness.errors import ModelError
 from harness.interventions import Engine
 from harness.mechanism import open_mechanism
 from harness.models.config_file import header
 from harness.models.model import load
-from harness.models.native import boot_native, save_native
+from harness.models.native import boot_native, save_native, weights_by_name
 from harness.models.recipes import recipe_for
+from harness.models.recipes import train as train_again
 from harness.models.registry import find
+from harness.models.unfinished import GOING_ON, Interrupted
 from harness.seeding import Streams
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "fixtures" / "checkpoints"
@@ -41,13 +46,13 @@ def perturbed(config):
     with torch.no_grad():
         for parameter in bridge.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return bridge, training.weights_by_name(bridge)
+    return bridge, weights_by_name(bridge)
 
 
 def gradients(bridge, loss):
     bridge.zero_grad()
     loss.backward()
-    return {name: parameter.grad.clone() for name, parameter in training.weights_by_name(bridge).items()}
+    return {name: parameter.grad.clone() for name, parameter in weights_by_name(bridge).items()}
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -99,6 +104,9 @@ def tiny(monkeypatch, *, steps_between=2):
     monkeypatch.setattr(recipe_addition, "BATCH", 8)
     monkeypatch.setattr(recipe_addition, "SAVE_EVERY", steps_between)
     monkeypatch.setattr(recipe_addition, "batch", partial(recipe_addition.batch, size=8))
+    monkeypatch.setattr(recipe_induction, "STEPS", 7)
+    monkeypatch.setattr(recipe_induction, "SAVE_EVERY", steps_between)
+    monkeypatch.setattr(recipe_induction, "batch", partial(recipe_induction.batch, size=4))
     monkeypatch.setattr(accuracy, "UNIFORM", 20)
     monkeypatch.setattr(accuracy, "IN_STRATUM", 10)
 
@@ -111,6 +119,10 @@ def train_modular(out, *, progress=lambda done, total, text: None):
     recipe_modular.train(find("modular-addition-113@1"), 1, out=out, progress=progress, limit=7, every=2)
 
 
+def train_induction(out, *, progress=lambda done, total, text: None):
+    recipe_induction.train(find("induction-1l@1"), 1, out=out, progress=progress)
+
+
 def stops_at(step):
     def progress(done, total, text):
         if done == step:
@@ -119,9 +131,11 @@ def stops_at(step):
     return progress
 
 
-@pytest.mark.parametrize("train", [train_addition, train_modular])
-@pytest.mark.parametrize("step", [1, 5])  # before the first save, and after one
-def test_interrupted_training_goes_on_to_the_same_bits(tmp_path, monkeypatch, train, step):
+@pytest.mark.parametrize("train", [train_addition, train_modular, train_induction])
+@pytest.mark.parametrize("step", [1, 5, 7])  # before the first save, between two, and after the last step
+def test_interrupted_training_goes_on_after_the_step_that_it_was_stopped_in_to_the_same_bits(
+    tmp_path, monkeypatch, train, step
+):
     tiny(monkeypatch)
     torch.manual_seed(0)
     train(tmp_path / "whole.safetensors")
@@ -129,9 +143,35 @@ def test_interrupted_training_goes_on_to_the_same_bits(tmp_path, monkeypatch, tr
         train(tmp_path / "parts.safetensors", progress=stops_at(step))
     assert not (tmp_path / "parts.safetensors").exists()
     torch.manual_seed(1)
-    train(tmp_path / "parts.safetensors")
+    reports = []
+    train(tmp_path / "parts.safetensors", progress=lambda *report: reports.append(report))
+    assert reports[0] == (step, 7, GOING_ON)
+    assert [done for done, _, _ in reports[1:]] == list(range(step + 1, 8))
     whole, parts = (header(tmp_path / f"{name}.safetensors") for name in ("whole", "parts"))
     assert whole == parts  # sha256 of the weights, losses, curve and accuracy
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.safetensors", "whole.safetensors"]
+
+
+def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(tmp_path, monkeypatch):
+    tiny(monkeypatch)
+    open_mechanism(CHECKPOINTS.parents[1] / "claims" / "arithmetic")
+    monkeypatch.setattr(recipe_addition, "STEPS", {2: 7})
+    whole = train_again("addition-5d-2l@1", out=tmp_path / "whole.safetensors")
+    step, taken = recipe_addition._step, []
+
+    def signalled(*given, **options):
+        taken.append(len(taken) + 1)
+        if len(taken) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(*given, **options)
+
+    monkeypatch.setattr(recipe_addition, "_step", signalled)
+    with pytest.raises(Interrupted) as caught:
+        train_again("addition-5d-2l@1", out=tmp_path / "parts.safetensors")
+    assert (caught.value.done, caught.value.total) == (4, 7)
+    parts = train_again("addition-5d-2l@1", out=tmp_path / "parts.safetensors")
+    assert taken == list(range(1, 8))
+    assert header(parts) == header(whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.safetensors", "whole.safetensors"]
 
 
@@ -276,7 +316,7 @@ def test_loading_and_the_fast_engine_keep_what_the_raw_weights_answer(tmp_path, 
     layers = find(model_id).n_layers
     config = recipe_modular.configuration(seed=0) if modular else recipe_addition.configuration(layers=layers, seed=0)
     bridge, weights = perturbed(config)
-    save_native(bridge, tmp_path / checkpoint(model_id).name, metadata={})
+    save_native(bridge, tmp_path / checkpoint(model_id).name, metadata={"train_seed": "0"})
     monkeypatch.setenv("MECHCLAIMS_CHECKPOINTS", str(tmp_path))
     if modular:
         tokens = torch.from_numpy(partition(0).test.tokens()[:50])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import textwrap
+
 import numpy as np
 import pytest
 
@@ -305,6 +308,30 @@ def test_neurons_are_compared_with_as_many_of_the_same_layers(addition):
         assert [member[0] for member in members] == ["0", "0", "1"]
         assert not set(members) & set(found.members)
     assert found.rank.p is None  # five groups are too few for one
+    assert found.note == "three: compared with 5 different groups of 3 others; a rank has a p from 19 on."
+
+
+def test_the_note_says_how_few_groups_there_are(addition):
+    two = important(addition, {"two": ["0.1", "0.2"]}, n=10)["two"]
+    assert len(two.others.components) == 15  # six heads are left of eight: 6 * 5 / 2
+    assert (two.rank.of, two.rank.p) == (16, None)
+    assert two.note == (
+        "two: compared with 15 different groups of 2 others (39 were asked for; no more were found); a rank has a p "
+        "from 19 on."
+    )
+    five = important(addition, {"five": ["0.0", "0.1", "0.2", "0.3", "1.0"]}, n=10)["five"]
+    assert "no group of 5 others" in five.note
+    neurons = important(addition, {"one": ["0.neuron3"]}, n=10, draws=19)["one"]
+    assert neurons.rank.p is not None
+    assert neurons.note == "one: compared with 19 different groups of 1 others."
+
+
+def test_the_example_in_the_docstring_runs_as_it_stands(capsys):
+    first, last = "    import numpy", "found.note)\n"
+    text = str(importlib.import_module("harness.importance").__doc__)
+    example = text[text.index(first) : text.index(last) + len(last)]
+    exec(textwrap.dedent(example), {})
+    assert "compared with 15 different groups" in capsys.readouterr().out
 
 
 def test_where_positions_are_named_nothing_else_is_changed(addition):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fixtures.prompts.sums import (
+    OperandError,
     Sums,
     answer_position,
     carry_twins,
@@ -182,12 +183,66 @@ def test_twins_agree_in_the_digit_sum_mod_ten_of_the_changed_pair():
 
 
 def test_impossible_requests_are_refused():
-    with pytest.raises(StatisticsError, match="answer place 5"):
-        carry_twins(1, place=5, split="discovery", rng=rng())
-    with pytest.raises(StatisticsError, match="length 5"):
-        cascade_sums(1, length=5, split="discovery", rng=rng())
-    with pytest.raises(StatisticsError, match="0 sums"):
-        uniform_sums(0, split="discovery", rng=rng())
+    for place in (5, -1, 1.0):
+        with pytest.raises(StatisticsError, match=f"answer place that a carry reaches is {place}; .* 0 to 4"):
+            carry_twins(1, place=place, split="discovery", rng=rng())
+        with pytest.raises(StatisticsError, match="answer place that a carry reaches"):
+            sums_with_carry(1, place=place, carry=True, split="discovery", rng=rng())
+    for length in (5, -1, 1.5):
+        with pytest.raises(StatisticsError, match=f"length of the cascade is {length}; .* 0 to 4"):
+            cascade_sums(1, length=length, split="discovery", rng=rng())
+    for n in (0, -3, 2.5, 3.0, None, True, "3"):
+        with pytest.raises(StatisticsError, match=f"number of sums is {n!r}; .*1 or more"):
+            uniform_sums(n, split="discovery", rng=rng())
+    assert len(uniform_sums(np.int64(3), split="discovery", rng=rng())) == 3
+
+
+@pytest.mark.parametrize("place", [6, -1, 7, 2.0, "2", None, True])
+def test_a_place_that_no_sum_has_is_refused(place):
+    with pytest.raises(StatisticsError, match=f"answer place is {place!r}; .*0 to 5"):
+        answer_position(place)
+
+
+@pytest.mark.parametrize("pair", [5, -1, 9, 2.0, None])
+def test_a_pair_that_no_sum_has_is_refused(pair):
+    with pytest.raises(StatisticsError, match=f"digit pair is {pair!r}; .*0 to 4"):
+        operand_positions(pair)
+    assert operand_positions(np.int64(4)) == (4, 10)
+
+
+@pytest.mark.parametrize("text", [None, 12345, b"12345+67890", ["12345+67890"]])
+def test_what_is_no_text_is_refused(text):
+    with pytest.raises(OperandError, match=r"is no text; write a sum as 12345\+67890"):
+        parse(text)
+
+
+def test_texts_that_are_none_or_a_single_one_are_refused():
+    with pytest.raises(OperandError, match="at least one"):
+        parse_all([])
+    for texts in ("12345+67890", None, 5):
+        with pytest.raises(OperandError, match="is no list of texts"):
+            parse_all(texts)
+
+
+def test_digits_may_come_as_lists_and_must_be_whole():
+    given = Sums([[1, 2, 3, 4, 5]], [[6, 7, 8, 9, 0]])
+    assert given.texts() == ["12345+67890"]
+    assert given.a.dtype == np.int64
+    good = np.zeros((1, 5), dtype=np.int64)
+    for wrong, said in (
+        (good + 1.5, r"holds .*1\.5.* whole numbers"),
+        (good.astype(bool), "bool"),
+        ([["1", "2", "3", "4", "5"]], "whole numbers"),
+        ([[1, 2, 3, 4]], "shape"),
+        ([[1, 2, 3, 4, 5], [1]], "no table of digits"),
+        ([[1, 2, 3, 4, None]], "whole numbers"),
+        (good - 1, "from -1 to -1"),
+        (None, "shape"),
+    ):
+        with pytest.raises(StatisticsError, match=f"operand b .*{said}"):
+            Sums(good, wrong)
+    with pytest.raises(StatisticsError, match="2 operands a for 1 operands b"):
+        Sums(np.arange(10).reshape(2, 5), good)
 
 
 def test_batches_cover_all_rows_once():

@@ -90,15 +90,17 @@ class Found:
         by_place |= {f"{CARRY}-{place}": self._carry_heads(place, chosen, signs) for place in CARRY_PLACES}
         return {**{name: _united(by_place, name) for name in (DIGIT, CARRY)}, **by_place}
 
-    def own_attention(self) -> dict[str, float]:
-        """Each head's attention to the own pair, mean over the places that have one."""
-        own = [self.attention[:, place, place - 1].mean(axis=-1) for place in DIGIT_PLACES]
+    def own_attention(self, place: int | None = None) -> dict[str, float]:
+        """Each head's attention to the own pair, at one place or as the mean over those that have one."""
+        places = DIGIT_PLACES if place is None else (place,)
+        own = [self.attention[:, each, each - 1].mean(axis=-1) for each in places]
         return dict(zip(self.heads, np.mean(own, axis=0).tolist(), strict=True))
 
-    def moved_alone(self) -> dict[str, float]:
-        """The share of twins that each head moves alone, mean over places."""
+    def moved_alone(self, place: int | None = None) -> dict[str, float]:
+        """The share of twins that each head moves alone, at one place or as the mean over places."""
+        moved = self.moved if place is None else self.moved[place : place + 1]
         rows = [self.sets.index((head,)) for head in self.heads]
-        return dict(zip(self.heads, self.moved[:, rows].mean(axis=(0, 2)).tolist(), strict=True))
+        return dict(zip(self.heads, moved[:, rows].mean(axis=(0, 2)).tolist(), strict=True))
 
     def moved_together(self, classes: Heads) -> dict[int, float]:
         """The share of twins that the carry heads of each place move."""

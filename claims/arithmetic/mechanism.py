@@ -8,7 +8,7 @@ Discovery takes the form that the model has. In a model of five-digit sums it lo
 
 Classes `digit` and `carry` hold the heads of all places; `digit-1` to `digit-5`, `carry-0` to `carry-4` those of one.
 Claims on attention to the own pair and on patching between twins are therefore `reliability`; the ablations are not.
-A model of modular addition has no such classes: its claims are about frequencies, and about all of its weights.
+Any other model is refused: claims on modular addition are about frequencies, and about all of a model's weights.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from claims.arithmetic import recipe_addition, recipe_modular
-from claims.arithmetic.finding import CARRY, DIGIT, SUMS, Heads, exchanged_labels, exchanged_pairs, find
-from fixtures.prompts.sums import DIGITS, PARTS, VOCABULARY
+from claims.arithmetic.finding import CARRY, DIGIT, SUMS, Found, Heads, exchanged_labels, exchanged_pairs, find
+from fixtures.prompts.sums import DIGITS, PARTS, POSITIONS, VOCABULARY
+from harness.errors import NotSuited
 from harness.mechanism import Discovery
 from harness.models.recipes import Recipe, register_recipe
 from harness.pilot import only_discovery
@@ -45,9 +46,12 @@ register_recipe(Recipe("modular-addition-113", recipe_modular.train, minutes=12,
 
 
 def discover(model: Model, streams: Streams, *, thresholds: bool = True) -> Discovery:
-    """Digit and carry heads of a model of five-digit sums, by place; no classes for any other model."""
-    if model.d_vocab != VOCABULARY:
-        return Discovery(classes={}, selected_by={})
+    """Digit and carry heads of a model of five-digit sums, by place; NotSuited for any other model."""
+    if model.d_vocab != VOCABULARY or model.n_ctx < POSITIONS:
+        raise NotSuited(
+            f"{model.id!r} does not add five-digit numbers: digit and carry heads are those of models that read "
+            f"'12345+67890=' with {VOCABULARY} tokens in all, such as addition-5d-2l@0; this one has {model.d_vocab}."
+        )
     found = find(model, streams, thresholds=thresholds)
     classes, units = found.select(), found.units
 
@@ -66,14 +70,14 @@ def discover(model: Model, streams: Streams, *, thresholds: bool = True) -> Disc
     together = ", ".join(f"{share:.2f}" for share in found.moved_together(classes).values())
     return Discovery(
         classes=classes,
-        selected_by={name: ATTENTION if name.startswith(DIGIT) else MOVED for name in classes},
-        scores={ATTENTION: found.own_attention(), MOVED: found.moved_alone()},
+        selected_by={name: _metric(name) for name in classes},
+        scores={_metric(name): _scores(found, name) for name in classes},
         frequencies=class_frequencies(both, units, rng=streams.for_("halves")),
         half_samples=HALVES,
         overlaps=class_overlaps(*map(both, samples), of=among),
         permuted=class_permuted(_both(classes), permutations, of=among),
         notes=(
-            "Scores are means over places, of each head alone; heads are chosen place by place, carry heads as sets.",
+            "Scores are of each head alone, for digit and carry means over places; carry heads are chosen as sets.",
             f"Share of twins that the carry heads of places 0 to {DIGITS - 1} move together: {together}.",
             "Permuted labels take the two sums of half of the twins for each other, and deal the own pairs anew.",
             f"Each disjoint sample is one split of many. Over 20 splits: {splits}.",
@@ -86,6 +90,21 @@ def discover(model: Model, streams: Streams, *, thresholds: bool = True) -> Disc
 def pilots() -> AbstractContextManager[None]:
     """Within it every sum that is drawn lies in the discovery split (`harness.pilot`)."""
     return only_discovery(PARTS)
+
+
+def _metric(class_name: str) -> str:
+    """What selected a class; for one place, with its number."""
+    kind, _, place = class_name.partition("-")
+    metric = ATTENTION if kind == DIGIT else MOVED
+    return f"{metric}, place {place}" if place else metric
+
+
+def _scores(found: Found, class_name: str) -> dict[str, float]:
+    """Every head's score in the metric of a class."""
+    kind, _, place = class_name.partition("-")
+    if kind == DIGIT:
+        return found.own_attention(int(place)) if place else found.own_attention()
+    return found.moved_alone(int(place)) if place else found.moved_alone()
 
 
 def _both(classes: Heads) -> Heads:

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claims.arithmetic.accuracy import accuracy_metadata
-from claims.arithmetic.training import Progress, Unfinished, cosine_rate, linear, weights_by_name
+from claims.arithmetic.training import cosine_rate, linear
 from fixtures.prompts.sums import DIGITS, EQUALS, PLUS, POSITIONS, VOCABULARY, answer_position
+from harness.models.native import weights_by_name
+from harness.models.unfinished import GOING_ON, Progress, State, Unfinished
 from harness.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -145,7 +147,7 @@ def _norm(weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
 
 
 def train(spec: ModelSpec, seed: int, *, out: Path, progress: Progress, steps: int | None = None) -> None:
-    """Train one seed and write its checkpoint; an interrupted training goes on where it was saved.
+    """Train one seed and write its checkpoint; an interrupted training goes on after the step that it was stopped in.
 
     Args:
         spec: `addition-5d-1l@k` or `addition-5d-2l@k`; the number of layers is the spec's.
@@ -165,14 +167,15 @@ def train(spec: ModelSpec, seed: int, *, out: Path, progress: Progress, steps: i
     optimizer = torch.optim.AdamW(weights.values(), lr=PEAK_RATE, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
     unfinished = Unfinished.beside(out, f"{NAME}, {spec.id}, {steps} steps")
     done, losses = unfinished.restore(bridge, optimizer)
+    if done:
+        progress(done, steps, GOING_ON)
     while done < steps:
         rate = cosine_rate(done, steps=steps, warm_up=WARM_UP, peak=PEAK_RATE)
-        tokens = batch(seed=seed, step=done)
-        losses = [*losses[-49:], _step(weights, optimizer, tokens, layers=spec.n_layers, rate=rate)]
-        done += 1
-        if done % SAVE_EVERY == 0:
-            unfinished.save(bridge, optimizer, done=done, history=losses)
-        progress(done, steps, f"loss {losses[-1]:.4f}")
+        loss = _step(weights, optimizer, batch(seed=seed, step=done), layers=spec.n_layers, rate=rate)
+        done, losses = done + 1, [*losses[-49:], loss]
+        due = done % SAVE_EVERY == 0 or done == steps
+        with unfinished.saving(bridge, optimizer, state=State(done, losses), due=due):
+            progress(done, steps, f"loss {loss:.4f}")
     metadata = {
         "recipe": NAME,
         "train_seed": str(seed),

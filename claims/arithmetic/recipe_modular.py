@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from claims.arithmetic.training import Progress, Unfinished, linear, weights_by_name
+from claims.arithmetic.training import linear
+from harness.models.native import weights_by_name
+from harness.models.unfinished import GOING_ON, Progress, State, Unfinished
 from harness.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -157,7 +159,7 @@ def loss_nats(logits: Float[Tensor, "pair vocab"], answers: Int[Tensor, " pair"]
 
 
 def train(spec: ModelSpec, seed: int, *, out: Path, progress: Progress, limit: int = LIMIT, every: int = EVERY) -> None:
-    """Train one seed and write its checkpoint; an interrupted training goes on where it was saved.
+    """Train one seed and write its checkpoint; an interrupted training goes on after the step that it was stopped in.
 
     Args:
         spec: `modular-addition-113@k`.
@@ -180,15 +182,18 @@ def train(spec: ModelSpec, seed: int, *, out: Path, progress: Progress, limit: i
     pairs = partition(seed)
     data, held_out = _tensors(pairs.train), _tensors(pairs.test)
     curve = _curve(history)
+    if done:
+        progress(done, limit, GOING_ON)
     while done < limit and not finished(curve):
         train_loss = _epoch(weights, optimizer, data, rate=RATE * min(1.0, (done + 1) / WARM_UP))
         done += 1
-        if done % every == 0 or done == limit:
+        due = done % every == 0 or done == limit
+        if due:
             test_loss = measured_loss(weights, held_out)
             history += [float(done), measured_loss(weights, data), test_loss]
             curve = _curve(history)
-            unfinished.save(bridge, optimizer, done=done, history=history)
-        progress(done, limit, f"train {train_loss:.1e}, test {curve[-1].test_loss_nats if curve else 9.9:.1e}")
+        with unfinished.saving(bridge, optimizer, state=State(done, history), due=due):
+            progress(done, limit, f"train {train_loss:.1e}, test {curve[-1].test_loss_nats if curve else 9.9:.1e}")
     save_native(bridge.eval(), out, metadata=_metadata(seed, weights, curve=curve, held_out=held_out))
     unfinished.discard()
 

@@ -13,11 +13,10 @@ drawn by the seed, learn at the full rate and the others at a fiftieth of it.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.models.unfinished import GOING_ON, Progress, State, Unfinished
 from harness.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -42,8 +41,6 @@ SLOW_RATE = 0.02
 SAVE_EVERY = 100
 NAME = "claims/induction/recipe.py version 1"
 
-Progress = Callable[[int, int, str], None]
-
 
 def configuration(*, layers: int, seed: int) -> dict[str, Any]:
     """The model's configuration: 8 heads a layer, LayerNorm, learned positions, no MLP."""
@@ -55,7 +52,7 @@ def configuration(*, layers: int, seed: int) -> dict[str, Any]:
 
 
 def train(spec: ModelSpec, seed: int, *, out: Path, progress: Progress) -> None:
-    """Train one seed and write its checkpoint; an interrupted training goes on where it was saved.
+    """Train one seed and write its checkpoint; an interrupted training goes on after the step that it was stopped in.
 
     Args:
         spec: `induction-2l@k` or `induction-1l@k`; the number of layers is the spec's.
@@ -71,18 +68,20 @@ def train(spec: ModelSpec, seed: int, *, out: Path, progress: Progress) -> None:
     data = torch.Generator().manual_seed(derive_seed("induction", "data", seed) % 2**63)
     rates = [_head_rates(seed, layer) for layer in range(spec.n_layers)]
     optimizer = torch.optim.AdamW(bridge.parameters(), lr=PEAK_RATE, weight_decay=0.01, betas=(0.9, 0.98))
-    resume = out.with_suffix(".resume")
-    first = _restore(resume, bridge, optimizer, data)
-    losses: list[float] = []
-    for step in range(first, STEPS):
-        loss = _step(bridge, optimizer, batch(step=step, generator=data), rate=_rate(step), rates=rates)
-        losses.append(loss)
-        progress(step + 1, STEPS, f"loss {loss:.3f}")
-        if (step + 1) % SAVE_EVERY == 0:
-            _save(resume, bridge, optimizer, data, step=step + 1)
-    metadata = {"recipe": NAME, "train_seed": str(seed), "train_loss": f"{sum(losses[-50:]) / len(losses[-50:]):.4f}"}
+    unfinished = Unfinished.beside(out, f"{NAME}, {spec.id}, {STEPS} steps")
+    done, losses = unfinished.restore(bridge, optimizer, generator=data)
+    if done:
+        progress(done, STEPS, GOING_ON)
+    while done < STEPS:
+        loss = _step(bridge, optimizer, batch(step=done, generator=data), rate=_rate(done), rates=rates)
+        losses = [*losses[-49:], loss]
+        done += 1
+        due = done % SAVE_EVERY == 0 or done == STEPS
+        with unfinished.saving(bridge, optimizer, state=State(done, losses), due=due, generator=data):
+            progress(done, STEPS, f"loss {loss:.3f}")
+    metadata = {"recipe": NAME, "train_seed": str(seed), "train_loss": f"{sum(losses) / len(losses):.4f}"}
     save_native(bridge.eval(), out, metadata=metadata)
-    resume.unlink(missing_ok=True)
+    unfinished.discard()
 
 
 def batch(*, step: int, generator: Generator, size: int = BATCH) -> Tensor:
@@ -148,24 +147,3 @@ def _head_rates(seed: int, layer: int) -> Tensor:
 def _rate(step: int) -> float:
     """Linear warm-up over 200 steps, then a cosine to zero."""
     return PEAK_RATE * min(1.0, step / 200) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
-
-
-def _save(path: Path, bridge: TransformerBridge, optimizer: Optimizer, data: Generator, *, step: int) -> None:
-    import torch
-
-    state = {"model": bridge.state_dict(), "optimizer": optimizer.state_dict(), "data": data.get_state(), "step": step}
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
-
-
-def _restore(path: Path, bridge: TransformerBridge, optimizer: Optimizer, data: Generator) -> int:
-    import torch
-
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    bridge.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    data.set_state(state["data"])
-    return int(state["step"])

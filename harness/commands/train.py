@@ -9,9 +9,12 @@ import click
 from harness.commands.options import claims_option
 from harness.errors import ModelError
 from harness.models.config_file import header
-from harness.models.recipes import Recipe, recipe_for
+from harness.models.recipes import Recipe, checkpoint_path, recipe_for
 from harness.models.recipes import train as run_recipe
 from harness.models.registry import find, find_checkpoint
+from harness.models.unfinished import GOING_ON, Interrupted
+
+_AGAIN = "the same command goes on"
 
 
 @click.command()
@@ -22,18 +25,20 @@ from harness.models.registry import find, find_checkpoint
 def train(ctx: click.Context, model_id: str, out: Path | None, claims: Path) -> None:
     """Train MODEL_ID (induction-2l@0) again by the recipe of its mechanism.
 
-    The checkpoint goes to the user's cache folder unless --out names a file. An interrupted training goes on where it
-    was saved. Exit code 1 where the loss ends outside the recipe's tolerance of the shipped one.
+    The checkpoint goes to the user's cache folder unless --out names a file. Ctrl-C saves the training after the step
+    that it is in, a second one ends it at once; the same command goes on with it. Exit code 1 where the loss ends
+    outside the recipe's tolerance of the shipped one.
     """
     from harness.mechanism import mechanisms
 
     spec = find(model_id)
     mechanisms(claims)  # each announces its recipes as it is opened
     recipe = recipe_for(spec)
+    path = checkpoint_path(spec, out=out)  # before minutes are spent on what would stand in it
     shipped = find_checkpoint(spec)
     shipped_loss = None if shipped is None else _loss(shipped)  # read now: --out may name this very file
     click.echo(f"{spec.id}: {spec.note}; about {recipe.minutes:g} minutes on two cores")
-    path = _trained(spec.id, out=out)
+    _run(spec.id, path=path)
     loss = _loss(path)
     click.echo(f"{path}: loss {_shown(loss)}")
     if shipped is None or shipped.resolve() == path.resolve() or shipped_loss is None or loss is None:
@@ -42,8 +47,8 @@ def train(ctx: click.Context, model_id: str, out: Path | None, claims: Path) -> 
         ctx.exit(1)
 
 
-def _trained(model_id: str, *, out: Path | None) -> Path:
-    """The checkpoint, with a progress bar on the way."""
+def _run(model_id: str, *, path: Path) -> None:
+    """Train, with a progress bar on the way."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -52,14 +57,17 @@ def _trained(model_id: str, *, out: Path | None) -> Path:
             task = bar.add_task(model_id, total=None)
 
             def advance(done: int, total: int, text: str) -> None:
+                if text == GOING_ON:
+                    bar.console.print(f"going on at step {done} of {total}", highlight=False)
                 bar.update(task, completed=done, total=total, description=f"{model_id} step {done}/{total} {text}")
 
-            return run_recipe(model_id, out=out, progress=advance)
-    except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on where the training was last saved", err=True)
+            run_recipe(model_id, out=path, progress=advance)
+    except Interrupted as stopped:
+        click.echo(f"interrupted and saved after step {stopped.done} of {stopped.total}; {_AGAIN} there", err=True)
         raise
-    except OSError as error:
-        raise ModelError(f"{model_id}: the checkpoint cannot be written ({error}); name a file with --out.") from error
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; {_AGAIN} where the training was last saved", err=True)
+        raise
 
 
 def _compare(loss: float, shipped_loss: float, *, shipped: Path, recipe: Recipe) -> bool:

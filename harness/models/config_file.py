@@ -57,9 +57,9 @@ def native_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(text)
     except ValueError as error:
-        raise damaged(path) from error
+        raise _damaged(path) from error
     if not isinstance(config, dict):
-        raise damaged(path)
+        raise _damaged(path)
     return config
 
 
@@ -74,7 +74,7 @@ def header(path: Path) -> dict[str, str]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not 0 < length <= min(size - 8, _HEADER_LIMIT):
-                raise damaged(path)
+                raise _damaged(path)
             content = json.loads(file.read(length))
         metadata: dict[str, str] = content.pop("__metadata__", {})
         end = max((entry["data_offsets"][1] for entry in content.values()), default=0)
@@ -87,13 +87,13 @@ def header(path: Path) -> dict[str, str]:
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror or error}). Name a .safetensors file.") from error
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:  # a header of other things
-        raise damaged(path) from error
+        raise _damaged(path) from error
     if not whole:
-        raise damaged(path)
+        raise _damaged(path)
     return metadata
 
 
-def damaged(path: Path) -> ModelError:
+def _damaged(path: Path) -> ModelError:
     """The error that a file is not what safetensors files are, with what to do."""
     return ModelError(
         f"{path} ({path.stat().st_size:,} bytes) is truncated or no safetensors file. Delete it and bring it again: "

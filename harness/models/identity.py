@@ -1,19 +1,15 @@
-"""Whether a checkpoint is the model that it stands for: read from its header, and from a fingerprint on record."""
+"""Whether a checkpoint is the shipped model in whose place it lies: read from its header, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.errors import ModelError
 from harness.models.config_file import header, native_config
 from harness.models.registry import ModelSpec
 
-if TYPE_CHECKING:
-    from harness.models.loaded import Model
-
-TOKENS: Mapping[str, int] = {
+VOCABULARY: Mapping[str, int] = {
     "induction-1l": 65,
     "induction-2l": 65,
     "addition-5d-1l": 12,
@@ -32,7 +28,7 @@ def require_identity(spec: ModelSpec, path: Path) -> None:
     if spec.kind != "shipped":
         return
     config, metadata = native_config(path), header(path)
-    expected = {"n_layers": spec.n_layers, "n_heads": spec.n_heads, "d_vocab": TOKENS.get(spec.family)}
+    expected = {"n_layers": spec.n_layers, "n_heads": spec.n_heads, "d_vocab": VOCABULARY.get(spec.family)}
     problems = [
         f"{name} = {config.get(name)} in place of {value}"
         for name, value in expected.items()
@@ -46,20 +42,3 @@ def require_identity(spec: ModelSpec, path: Path) -> None:
             f"{path} is not {spec.id!r}, though it lies in its place: its header says {', '.join(problems)}. Restore "
             f"the file from the repository, train it again with `mechclaims train {spec.id}`, or name it by path:FILE."
         )
-
-
-def require_fingerprint(model: Model, expected: str, *, where: Path) -> None:
-    """Refuse a model that is not the one on which what stands in `where` was found.
-
-    A model in another precision has another fingerprint by definition and is not asked; nor is a changed copy.
-
-    Raises:
-        ModelError: its fingerprint is not the one on record.
-    """
-    if model.dtype != "float32" or "~" in model.id or model.fingerprint == expected:
-        return
-    raise ModelError(
-        f"{model.source} is not the {model.id!r} whose heads stand in {where}: fingerprint {model.fingerprint[:12]}..., "
-        f"on record {expected[:12]}... Restore the file from the repository; or find this model's own heads with "
-        f"`mechclaims discover {where.parent.name} --model {model.id} --out FILE` and measure with --subjects FILE."
-    )

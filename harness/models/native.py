@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError
-from harness.models.config_file import damaged, header, native_config
+from harness.models.config_file import header, native_config
 from harness.models.fingerprint import tensors_sha256
 
 if TYPE_CHECKING:

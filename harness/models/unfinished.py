@@ -109,9 +109,7 @@ class Unfinished:
         finally:
             partial.unlink(missing_ok=True)
 
-    def restore(
-        self, bridge: TransformerBridge, optimizer: Optimizer, *, generator: Generator | None = None
-    ) -> State:
+    def restore(self, bridge: TransformerBridge, optimizer: Optimizer, *, generator: Generator | None = None) -> State:
         """How far the training is, with the saved state put into model, optimizer and generator; 0 steps without one.
 
         Raises:

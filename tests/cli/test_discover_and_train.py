@@ -237,7 +237,52 @@ def test_train_interrupted_says_how_it_goes_on(recipe: Path) -> None:
     recipe.write_text("interrupt", encoding="utf-8")
     result = call("train", "toy-1l@0")
     assert result.exit_code == 1
-    assert "the same command goes on" in result.stderr
+    assert "interrupted; the same command goes on where the training was last saved" in result.stderr
+
+
+STEPS = """
+import os, signal
+from harness.models.recipes import Recipe, register_recipe
+from harness.models.unfinished import GOING_ON
+from pathlib import Path
+
+def train(spec, seed, *, out, progress):
+    done = int(Path("state").read_text()) if Path("state").exists() else 0
+    if done:
+        progress(done, 5, GOING_ON)
+    while done < 5:
+        if done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        done += 1
+        try:
+            progress(done, 5, "")
+        except KeyboardInterrupt:
+            Path("state").write_text(str(done))
+            raise
+    from harness.models.native import boot_native, save_native
+    config = dict(n_layers=1, d_model=4, n_ctx=4, d_head=2, n_heads=2, d_vocab=5, attn_only=True,
+        act_fn="relu", normalization_type="LN", positional_embedding_type="standard", init_mode="gpt2")
+    save_native(boot_native(config), out, metadata={"train_loss": "1.0"})
+
+register_recipe(Recipe("toy-1l", train, minutes=0.1, loss_tolerance_nats=0.1))
+"""
+
+
+def test_train_says_where_it_was_stopped_and_where_it_goes_on(recipe: Path) -> None:
+    (recipe.parent / "claims" / "toy" / "mechanism.py").write_text(STEPS, encoding="utf-8")
+    stopped = call("train", "toy-1l@0", "--out", "a.safetensors")
+    assert stopped.exit_code == 1
+    assert "interrupted and saved after step 3 of 5; the same command goes on there" in stopped.stderr
+    again = call("train", "toy-1l@0", "--out", "a.safetensors")
+    assert again.exit_code == 0, again.output
+    assert "going on at step 3 of 5" in again.stdout
+
+
+@pytest.mark.parametrize("out", ["file/a.safetensors", "a.resume"])
+def test_train_refuses_a_file_that_cannot_be_written_before_it_begins(recipe: Path, out: str) -> None:
+    Path("file").write_text("", encoding="utf-8")
+    recipe.write_text("interrupt", encoding="utf-8")  # it would end otherwise, had it begun
+    assert out in refused("train", "toy-1l@0", "--out", out)
 
 
 def test_train_refuses_what_it_cannot_train(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

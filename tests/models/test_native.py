@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ import torch
 from harness.errors import ModelError, ModelNotHere
 from harness.models import registry
 from harness.models.config_file import header
+from harness.models.identity import VOCABULARY, require_identity
 from harness.models.model import Model, load, untrained_twin
 from harness.models.native import boot_native, load_native, read_native, save_native
 from harness.models.recipes import Progress, Recipe, known_recipes, register_recipe, train
 from harness.models.registry import ModelSpec, find, shipped_spec
+from harness.weights import open_weights
 from tests.paths import REPOSITORY
 
 # Wider than the ten vocabulary entries, and few positions: a forward pass takes a millisecond.
@@ -21,7 +25,7 @@ CONFIG: dict[str, Any] = {
     "n_layers": 2, "d_model": 32, "n_ctx": 24, "d_head": 8, "n_heads": 4, "d_vocab": 11, "attn_only": True,
     "normalization_type": "LN", "positional_embedding_type": "standard", "act_fn": "relu",
 }  # fmt: skip
-METADATA = {"recipe": "test", "train_seed": "0", "train_loss": "1.5"}
+METADATA = {"recipe": "test", "train_seed": "7", "train_loss": "1.5"}
 TOKENS = torch.tensor([[10, 3, 1, 4, 1, 5, 9, 2, 6]])
 
 
@@ -97,6 +101,90 @@ def test_truncated_checkpoint_is_refused_by_name(tmp_path: Path, keep: int) -> N
     assert str(path) in str(caught.value)
 
 
+def test_missing_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"there is no file .*gone\.safetensors.*mechclaims train ID"):
+        load_native(tmp_path / "gone.safetensors")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_native(tmp_path)
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """The file with another header, and the tensors' bytes as they were."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    head = json.loads(content[8 : 8 + length])
+    change(head)
+    text = json.dumps(head).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda head: head["__metadata__"].pop("sha256"), "does not say the sha256 of its weights"),
+        (lambda head: head.pop(next(name for name in head if name.endswith("attn.k.weight"))), "does not describe"),
+        (lambda head: head["__metadata__"].update(config="{"), "truncated or no safetensors file"),
+        (lambda head: head["__metadata__"].update(config="[]"), "truncated or no safetensors file"),
+        (lambda head: head.update(x=3), "truncated or no safetensors file"),
+        (lambda head: head.update(__metadata__=3), "truncated or no safetensors file"),
+        (lambda head: head["__metadata__"].pop("config"), "no checkpoint of mechclaims"),
+    ],
+)
+def test_damaged_header_is_refused_by_name(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    path = tmp_path / "a.safetensors"
+    checkpoint(path)
+    rewritten(path, change)
+    with pytest.raises(ModelError, match=said) as caught:
+        load_native(path)
+    assert str(path) in str(caught.value)
+
+
+def test_file_that_is_no_table_of_tensors_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes((2).to_bytes(8, "little") + b"[]")
+    with pytest.raises(ModelError, match="no safetensors file"):
+        load_native(path)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "other", "said"),
+    [
+        ("addition-5d-2l@1", "addition-5d-2l@0", "train_seed = 0 in place of 1"),
+        ("addition-5d-1l@0", "modular-addition-113@0", "d_vocab = 114 in place of 12"),
+        ("addition-5d-2l@0", "addition-5d-1l@0", "n_layers = 1 in place of 2"),
+        ("induction-1l@2", "addition-5d-1l@2", "n_heads = 4 in place of 8, d_vocab = 12 in place of 65"),
+    ],
+)
+def test_another_shipped_model_in_its_place_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_id: str, other: str, said: str
+) -> None:
+    monkeypatch.setenv("MECHCLAIMS_CHECKPOINTS", str(tmp_path))
+    shipped = REPOSITORY / "fixtures" / "checkpoints" / registry.checkpoint_name(other)
+    copied = tmp_path / registry.checkpoint_name(model_id)
+    copied.write_bytes(shipped.read_bytes())
+    with pytest.raises(ModelError, match=f"is not '{model_id}', though it lies in its place: .*{said}") as caught:
+        load(model_id)
+    assert f"mechclaims train {model_id}" in str(caught.value)
+    with pytest.raises(ModelError, match=said):
+        open_weights(model_id)
+    assert load(f"path:{copied}").source == copied
+
+
+def test_every_shipped_checkpoint_is_what_its_name_says() -> None:
+    shipped = [spec for spec in registry.known_models() if spec.kind == "shipped" and spec.family in VOCABULARY]
+    assert len(shipped) == 25
+    for spec in shipped:
+        require_identity(spec, REPOSITORY / "fixtures" / "checkpoints" / registry.checkpoint_name(spec.id))
+
+
+def test_checkpoint_that_does_not_say_its_training_seed_is_refused(tmp_path: Path, shipped: Model) -> None:
+    rewritten(tmp_path / "tiny-7.safetensors", lambda head: head["__metadata__"].pop("train_seed"))
+    with pytest.raises(ModelError, match="train_seed = not stated in place of 7"):
+        load(shipped.id)
+
+
 def test_changed_weights_are_refused_by_their_hash(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     checkpoint(path)
@@ -169,7 +257,7 @@ def test_shipped_model_has_its_last_vocabulary_entry_as_bos(shipped: Model) -> N
 
 def test_shipped_model_with_other_heads_than_known_is_refused(tmp_path: Path, shipped: Model) -> None:
     checkpoint(tmp_path / "tiny-7.safetensors", n_heads=2, d_head=16)
-    with pytest.raises(ModelError, match="n_heads = 2, but 'tiny@7' is known with 4"):
+    with pytest.raises(ModelError, match=r"is not 'tiny@7', .*n_heads = 2 in place of 4"):
         load(shipped.id)
 
 
@@ -229,6 +317,37 @@ def test_recipe_that_writes_nothing_is_an_error(shipped: Model, monkeypatch: pyt
     monkeypatch.setattr("harness.models.recipes._recipes", {"tiny": Recipe("tiny", lazy, 0.1, 0.1)})
     with pytest.raises(ModelError, match="ended without writing"):
         train(shipped.id)
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("file/new.safetensors", "nothing can be written in its folder"),
+        ("new.resume", "ends in .safetensors"),
+        ("folder.safetensors", "ends in .safetensors"),
+    ],
+)
+def test_checkpoint_that_cannot_be_written_is_refused_before_training(
+    shipped: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, said: str
+) -> None:
+    def never(spec: ModelSpec, seed: int, *, out: Path, progress: Progress) -> None:
+        raise AssertionError("it trained")
+
+    monkeypatch.setattr("harness.models.recipes._recipes", {"tiny": Recipe("tiny", never, 0.1, 0.1)})
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(ModelError, match=said):
+        train(shipped.id, out=tmp_path / out)
+
+
+def test_full_disk_is_an_error_with_the_file_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(ModelError, match=r"a\.safetensors: the checkpoint cannot be written \(No space left"):
+        save_native(boot_native(CONFIG), tmp_path / "a.safetensors", metadata=METADATA)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_hub_model_is_not_trained() -> None:
