@@ -11,7 +11,7 @@ from claims.arithmetic.modular_model import PAIRS, one_layer
 from fixtures.prompts.modular import EQUALS, ModularPairs, P, all_pairs
 from fixtures.prompts.sums import OperandError
 from harness.bound_claim import BoundClaim, Options, applies
-from harness.claim import declared
+from harness.claim import Evidence, declared
 from harness.errors import ModelError
 from harness.fourier import key_frequencies, losses_nats, only, spectrum, without_constant
 from harness.interventions import Engine, Replace
@@ -19,6 +19,7 @@ from harness.interventions.forward import ForwardPass, Member
 from harness.mechanism import import_file, open_mechanism
 from harness.models.model import load, untrained_twin
 from harness.report.figures import draw
+from harness.seeding import Streams
 from harness.session import Loaded, measure
 from tests.paths import REPOSITORY
 
@@ -79,7 +80,8 @@ def test_claims_hold_on_the_trained_model_but_those_on_the_clock(claim_id, model
     assert (record.verdict == "supported") == (claim_id not in NOT_FOUND), record.judgement
     assert all(entry["holds"] for entry in record.preconditions)
     assert record.prompts["n"] == P * P
-    assert record.pictures or claim_id.endswith("suffice") or claim_id.startswith("arithmetic.embedding")
+    assert all(picture["name"] for picture in record.pictures)
+    assert record.pictures
     for picture in record.as_dict()["pictures"]:
         assert draw(picture).axes
 
@@ -96,13 +98,34 @@ def test_no_claim_is_supported_on_the_untrained_twin(claim_id, twin, monkeypatch
     assert not record.preconditions[0]["holds"]
 
 
+@pytest.mark.parametrize(
+    ("claim_id", "counted"),
+    [("embedding-frequencies-needed", 40.0), ("embedding-frequencies-suffice", np.log(P) - 0.5)],
+)
+def test_controls_count_for_a_guess_at_most_only_where_little_is_to_be_lost(claim_id, counted):
+    claim, test, _ = CLAIMS[f"arithmetic.{claim_id}"]
+    evidence = Evidence(claim, 0, Streams(("cap",)))
+    orders = {"permutation": np.arange(P)}
+
+    def after(frequencies, order=None):
+        return 60.0 if frequencies == (1, 2) and order is None else 40.0
+
+    test.__globals__["_rank"](evidence, after, (1, 2), Streams(("cap",)), whole=0.5, orders=orders, of="it")
+    evidence.decide()
+    assert evidence.sections["exact"]["value"] == 60.0
+    population = list(evidence.sections["exact"]["population"].values())
+    assert population == pytest.approx([counted] * len(population))
+
+
 def test_the_claims_are_about_every_seed_of_modular_addition_and_nothing_else():
     assert len(CLAIMS) == 10
     for claim, _, _ in CLAIMS.values():
         assert claim.exact
         assert applies(claim, "modular-addition-113@4")
         assert not applies(claim, "addition-5d-2l@0")
-        changed = {"arithmetic.key-frequencies-suffice", "arithmetic.embedding-frequencies-suffice"}
+        changed = {
+            f"arithmetic.{what}-frequencies-{how}" for what in ("key", "embedding") for how in ("needed", "suffice")
+        }
         assert claim.version == (2 if claim.id in changed else 1)
         # Its control was changed after a look at seed 0.
         assert applies(claim, "modular-addition-113@0") == (claim.id != "arithmetic.fourier-neurons")

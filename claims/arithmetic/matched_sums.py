@@ -102,15 +102,15 @@ def cascade_twins(n: int, *, place: int, length: int, split: Split, rng: np.rand
     twins = carry_twins(TWINS * n + 100, place=place, split=split, rng=rng)
     both = (twins.without, twins.carrying)
     kept = np.zeros(len(twins), dtype=bool)
-    nines, seen = np.zeros((len(twins), length), dtype=np.int64), set[bytes]()
+    nines, seen = np.zeros((len(twins), length), dtype=np.int64), set[tuple[int, bytes]]()
     for _ in range(ATTEMPTS):
         trial = rng.integers(0, 10, (len(twins), length))
         orders = [(_with_nines(sums, trial, place=place, first=first)) for sums in both for first in (True, False)]
         fits = ~kept & np.logical_and.reduce([in_split(a, b, split=split) for a, b in orders])
         for row in np.flatnonzero(fits).tolist():
-            key = orders[0][0][row].tobytes() + orders[0][1][row].tobytes()
-            if key not in seen:
-                seen.add(key)
+            keys = {(kind, a[row].tobytes() + b[row].tobytes()) for kind, (a, b) in enumerate(orders)}
+            if seen.isdisjoint(keys):  # other sums without the carry may have the same one with it
+                seen |= keys
                 kept[row], nines[row] = True, trial[row]
         if kept.sum() >= n:
             break

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from claims.arithmetic.measurements import HeadsAt, by_place
+from claims.arithmetic.misreading import LEFT, LEFT_SHARE
 from claims.arithmetic.neuron_measurements import FOUND, SELECTIVE, FoundAt, sets_called
 from claims.arithmetic.patching import attention_to_pairs
 from fixtures.prompts.sums import ANSWERS, DIGITS, Sums
@@ -69,6 +70,20 @@ def show_misreading(evidence: Evidence, values: UnitValues, *, alone: Mapping[st
         rows=[f"digit {place}" for place in places],
         columns=list(alone),
         values=[[row[place] for row in alone.values()] for place in places],
+    )
+
+
+def show_left(evidence: Evidence, values: UnitValues, *, place: int) -> None:
+    """What the place's own digit and the digit to its left lose where the place's digit heads misread its pair."""
+    own, left = by_place(values)[place], by_place(values, LEFT)[place]
+    evidence.picture(
+        "bars",
+        f"Digits {place} and {place - 1} where the heads of place {place} misread its pair",
+        caption=f"Dashed: {LEFT_SHARE} of what digit {place} loses. A misread carry is wrong in half of the sums.",
+        unit="fall of the right digit's probability",
+        labels=[f"digit {place}, of this pair", f"digit {place - 1}, its carry"],
+        values=[own, left],
+        threshold=LEFT_SHARE * own,
     )
 
 

@@ -14,11 +14,12 @@ from claims.arithmetic.measurements import (
     other_sets,
     over_places,
     require_adding,
+    shares,
     single_heads,
 )
 from claims.arithmetic.patching import answer, leads, passed, probs_patched
 from claims.arithmetic.pictures import show_places
-from fixtures.prompts.sums import LONGEST_CASCADE, cascade_sums
+from fixtures.prompts.sums import DIGITS, LONGEST_CASCADE, cascade_sums
 from harness.claim import Control, Cost, Metric, Units, claim
 
 MODELS = ("addition-5d-1l@*", "addition-5d-2l@*")
@@ -28,6 +29,10 @@ LONG_PLACES = (0, 1, 2)
 """Places that it can reach through two."""
 ERRORS_IN = 500
 """Sums of each length of cascade whose errors are counted for the table."""
+TWINS_IN = 1_000
+"""Twins of each length whose errors are counted with the carry and without."""
+TWIN_LENGTHS = (1, 2, 3)
+"""Their lengths: with four nines no pair is left to tell a thousand twins apart."""
 
 
 @claim(
@@ -118,7 +123,10 @@ def test_carry_heads_do_not_bring_cascades(model, subject, evidence, rng):
 @claim(
     id="arithmetic.errors-in-cascades",
     paper="quirke2024",
-    statement="The model's errors sit in cascades: where a carry passes two nines, the right digit leads by less.",
+    statement=(
+        "The model's errors sit in cascades: where a carry passes two nines, the right digit leads by less, also than "
+        "at the same nines without a carry."
+    ),
     metric=Metric("lead of the right digit over the best other", unit="logits"),
     sesoi=1.0,
     sesoi_reason="6 % of the 13 to 17 logits by which right digits lead on the discovery split",
@@ -127,9 +135,10 @@ def test_carry_heads_do_not_bring_cascades(model, subject, evidence, rng):
     controls=(
         Control("a single carry, same digits", "input"),
         Control("the same pairs, nines behind the one that decides", "input"),
+        Control("the same nines without a carry", "input"),
     ),
-    rival="nines are rare, and any carry is harder than none",
-    exposed_by="single carries of the same digits; the same pairs reordered, so that nines are as many",
+    rival="runs of nines are hard, carried through or not",
+    exposed_by="the same nines without a carry; the same pairs reordered, so that nines are as many",
     units=Units(
         default=240,
         quick=100,
@@ -138,6 +147,7 @@ def test_carry_heads_do_not_bring_cascades(model, subject, evidence, rng):
     ),
     models=MODELS,
     cost=Cost(draws=12, tokens=17),
+    version=2,
 )
 def test_the_models_errors_sit_in_cascades(model, evidence, rng):
     from harness.interventions import Engine
@@ -164,6 +174,7 @@ def test_the_models_errors_sit_in_cascades(model, evidence, rng):
     evidence.treated(named(values, "cascade", "model"))
     evidence.control("a single carry, same digits", named(values, "single", "model"))
     evidence.control("the same pairs, nines behind the one that decides", named(values, "reordered", "model"))
+    evidence.control("the same nines without a carry", named(values, "nines", "model"))
     rows = []
     for length in range(LONGEST_CASCADE + 1):
         sums = cascade_sums(ERRORS_IN, length=length, split="confirmation", rng=rng.for_(f"cascade {length}"))
@@ -174,6 +185,11 @@ def test_the_models_errors_sit_in_cascades(model, evidence, rng):
         "Errors by the longest cascade of the sum",
         columns=["nines passed", "sums", "wrong", "least lead, logits", "mean least lead of a sum, logits"],
         rows=rows,
+    )
+    evidence.table(
+        "Sums with an error, by nines that a carry passes or does not",
+        columns=["nines", "sums of each kind", "wrong with the carry", "wrong without it"],
+        rows=[_wrong_twins(engine, length, rng=rng) for length in TWIN_LENGTHS],
     )
     if not sum(row[2] for row in rows):
         evidence.note("The model makes no error in these sums: leads say where it would err first.")
@@ -194,3 +210,15 @@ def test_the_models_errors_sit_in_cascades(model, evidence, rng):
         components=["single", "reordered", "cascade", "nines"],
     )
     evidence.decide()
+
+
+def _wrong_twins(engine, length, *, rng):
+    """A row: how many nines, how many twins, and in how many of them a digit is wrong, with the carry and without."""
+    wrong = {"carrying": 0, "without": 0}
+    for place, count in shares(TWINS_IN, range(DIGITS - length)).items():
+        draw = rng.for_(f"twins {length} {place}")
+        twins = cascade_twins(count, place=place, length=length, split="confirmation", rng=draw).cascade
+        for kind in wrong:
+            sums = getattr(twins, kind)
+            wrong[kind] += int((leads(engine, passed(engine, sums), sums) <= 0).any(axis=1).sum())
+    return [length, TWINS_IN, *wrong.values()]

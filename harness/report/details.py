@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from statistics import fmean
 
 from harness.report.bars import as_measured
 from harness.report.derived import derived_pictures, own_picture
@@ -12,6 +13,9 @@ from harness.report.figure_files import FigureFiles
 from harness.report.reading import SYMBOLS, Entry, model_label, outcomes_of, reason_of, to_float, verdict_of
 from harness.report.text import code, code_block, inline, interval, must_be, number, p_value, plain, sentence, table
 from harness.report.wording import reach, sample_size
+
+LEAST_PART = 0.05
+"""Of the joint effect: what a member's own effect must reach to be called a part of it."""
 
 
 def details(
@@ -181,21 +185,39 @@ def _named(member: object) -> str:
 
 
 def _shares(record: Entry) -> str:
-    rows = [
-        [
-            inline(one["component"]),
-            number(one["share"]),
-            interval(one["low"], one["high"]),
-            "**passenger**: the interval includes 0" if one["passenger"] else "takes part",
-        ]
-        for one in record.get("shares") or ()
-    ]
-    if not rows:
+    shares = record.get("shares") or ()
+    if not shares:
         return ""
-    treated = ((record.get("measured") or {}).get("treated") or {}).get("components") or ()
-    judged_singly = all(one["component"] in treated for one in record["shares"])
-    title = "Effect head by head" if judged_singly else "Head by head, beside the joint effect"
+    treated = (record.get("measured") or {}).get("treated") or {}
+    judged_singly = all(one["component"] in (treated.get("components") or ()) for one in shares)
+    joint = None if judged_singly else _joint(treated)
+    rows = [
+        [inline(one["component"]), number(one["share"]), interval(one["low"], one["high"]), _part(one, joint)]
+        for one in shares
+    ]
+    of = "" if joint is None else f" of {number(joint)}"
+    title = "Effect head by head" if judged_singly else f"Head by head, beside the joint effect{of}"
     return _titled(title, ["component", "effect", "95 % interval", ""], rows)
+
+
+def _joint(treated: Entry) -> float | None:
+    """The mean of the one row that stands for all members together; None where there is no such row."""
+    rows: Sequence[Sequence[object]] = treated.get("values") or ()
+    if len(rows) != 1 or not rows[0]:
+        return None
+    return fmean(to_float(value) for value in rows[0])
+
+
+def _part(one: Entry, joint: float | None) -> str:
+    """What a member does: an effect is no part of the joint one because its interval leaves 0 out."""
+    if one["passenger"]:
+        return "**passenger**: the interval includes 0"
+    share = to_float(one["share"])
+    if joint and abs(share) < LEAST_PART * abs(joint):
+        return f"takes no part: under {100 * LEAST_PART:g} % of the joint effect"
+    if joint and share * joint < 0:
+        return "works against the joint effect"
+    return "takes part"
 
 
 def _further_tables(record: Entry) -> str:

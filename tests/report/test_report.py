@@ -324,7 +324,7 @@ def test_a_report_of_nothing_and_a_folder_that_is_a_file_are_refused(tmp_path: P
 
 @pytest.mark.parametrize(
     ("treated", "title"),
-    [(["1.4", "1.5"], "Effect head by head"), (["joint"], "Head by head, beside the joint effect")],
+    [(["1.4", "1.5"], "Effect head by head"), (["joint"], "Head by head, beside the joint effect of 0.5")],
 )
 def test_effects_of_single_heads_are_called_parts_of_a_joint_effect_only_where_one_was_measured(
     treated: list[str], title: str
@@ -340,3 +340,20 @@ def test_a_claim_that_was_declared_again_says_so(tmp_path: Path, version: int, s
     text = whole(write_report([record(claim=claim(version=version))], out=tmp_path, run=RUN))
     line = "version 3: declared again after results of earlier versions had been seen"
     assert (line in text) is said
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.05, "takes part"),
+        (0.049, "takes no part: under 5 % of the joint effect"),
+        (-0.049, "takes no part: under 5 % of the joint effect"),
+        (-0.2, "works against the joint effect"),
+    ],
+)
+def test_a_head_takes_part_where_its_effect_is_at_least_a_twentieth_of_the_joint_one(share: float, said: str) -> None:
+    shares = [{"component": "0.1", "share": share, "low": share - 0.01, "high": share + 0.01, "passenger": False}]
+    measured = {"treated": {"components": ["joint"], "values": [[0.5, 1.5]]}, "controls": {}, "margins": {}}
+    assert f"| {said} |" in details(record(shares=shares, measured=measured), files=None, file_names={})
+    passenger = [{**shares[0], "passenger": True}]
+    assert "**passenger**" in details(record(shares=passenger, measured=measured), files=None, file_names={})
