@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from claims.steering.comparison import against_controls
 from claims.steering.finding import RANDOM_DIRECTIONS, held
 from claims.steering.generation import LENGTH, TEMPERATURE, continuations, scores, shift_of_text
@@ -42,9 +44,10 @@ def measure(model, subject, evidence, rng):
     known = validation(contrast, uncounted=target_words(contrast))
     evidence.precondition("AUC of the scorer on labelled texts", value=known.auc, at_least=0.9)
     found = held(model, subject)
-    doses = {"towards": found.dose, "away": -found.dose, "plain": 0.0}
-    written = continuations(model, prompts, {name: (found.direction, dose) for name, dose in doses.items()})
-    towards, away, plain = written.values()
+    steered = {"towards": (found.direction, found.dose), "away": (found.direction, -found.dose)}
+    towards, away = continuations(model, prompts, steered).values()
+    shown = prompts.rows(np.arange(EXAMPLES))
+    (plain,) = continuations(model, shown, {"plain": (found.direction, 0.0)}).values()
     evidence.treated(scores(prompts, towards).minus(scores(prompts, away)))
     against_controls(
         evidence,
@@ -56,7 +59,7 @@ def measure(model, subject, evidence, rng):
     evidence.table(
         "Side by side",
         columns=["prompt", f"dose {found.dose:g}", "unsteered", f"dose {-found.dose:g}"],
-        rows=list(zip(prompts.texts(), towards, plain, away, strict=True))[:EXAMPLES],
+        rows=list(zip(shown.texts(), towards, plain, away, strict=False)),
     )
     evidence.note(
         f"{LENGTH} tokens at temperature {TEMPERATURE:g}, drawn alike for all directions; the scorer counts listed "

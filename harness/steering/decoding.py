@@ -147,8 +147,8 @@ def _frame(engine: Engine, batch: int) -> Frame:
 
 
 def _finite(logits: Tensor, steering: Sequence[Steering]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = logits.double().cpu().numpy()
-    if not np.isfinite(found).all():
+    if not bool(logits.isfinite().all()):
         doses = ", ".join(edit.dose for edit in steering) or "none"
         raise InterventionError(f"the logits under dose {doses} are not finite; take a smaller dose.")
+    found: NDArray[np.float64] = logits.double().cpu().numpy()
     return found
