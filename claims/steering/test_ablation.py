@@ -114,7 +114,7 @@ def test_truth_is_lost_without_the_direction(model, subject, evidence, rng):
     measure(model, subject, evidence, rng)
 
 
-@claim(**carries("formality"), version=2)
+@claim(**carries("formality"), version=3)
 def test_formality_is_lost_without_the_direction(model, subject, evidence, rng):
     measure(model, subject, evidence, rng)
 
