@@ -56,6 +56,9 @@ def test_a_projection_moves_the_component_by_hand():
     assert project_out(direction, center=0.5).apply(stream)[0, :, 1].tolist() == [1.0, 1.0]  # half a dose of 2
     assert project_out(direction, scale=0.5).apply(stream)[0, :, 1].tolist() == [1.0, 2.5]
     assert clamp(direction, dose=-4).apply(stream)[0, :, 1].tolist() == [-8.0, -8.0]
+    elsewhere = Direction(np.array([0.0, 0.0, 1.0]), "resid_pre", 0, 20.0, "by hand", 1)
+    moved = project_out(direction, along=elsewhere).apply(stream)  # by -2 and -5, along the third axis
+    assert moved[0].tolist() == [[1.0, 2.0, 1.0], [4.0, 5.0, 1.0]]
     only = torch.tensor([[False, True]])
     assert clamp(direction, dose=[3.0], positions=only).apply(stream)[0].tolist() == [[1.0, 2.0, 3.0], [4.0, 6.0, 6.0]]
 

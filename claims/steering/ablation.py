@@ -3,12 +3,12 @@
 The gap is the log-odds after the positive context minus those after its negative partner. A direction is taken out at
 its place at every position but BOS: the component along it becomes one constant. Mean ablation: its mean over positions
 and contexts of the discovery split. Resample ablation: what one such context has at its last token, the same for both
-texts of a pair, averaged over `DONORS` of them. Put back, the last token has the component of texts of its label.
+texts of a pair, averaged over `DONORS` of them. Put back, the last token has its own component again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,13 @@ from harness.effects import effects_over, mask
 from harness.errors import NotSuited
 from harness.interventions import Intervention, Runs, engine_of, own_positions
 from harness.mechanism import discovery_streams
-from harness.steering import Direction, add, project_out
+from harness.steering import Direction, Project, add, project_out
 from harness.values import UnitValues
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool
+    from torch import Tensor
+
     from harness.models.model import Model
 
 CONTEXTS = 15
@@ -39,14 +42,10 @@ class Components:
 
     Attributes:
         center: the mean over positions and contexts.
-        positive: the mean at the last token of texts with a positive context.
-        negative: the same for negative ones.
         donors: [context], at the last token of each, of both labels.
     """
 
     center: float
-    positive: float
-    negative: float
     donors: NDArray[np.float64]
 
 
@@ -73,8 +72,6 @@ def components(model: Model, contrast: ContrastName, directions: Mapping[str, Di
     return {
         name: Components(
             center=float(np.concatenate(everywhere[name]).mean()),
-            positive=float(last[name][texts.labels == 1].mean()),
-            negative=float(last[name][texts.labels == -1].mean()),
             donors=last[name],
         )
         for name in directions
@@ -87,16 +84,34 @@ def gap(model: Model, texts: ContrastPrompts) -> UnitValues:
 
 
 def gap_without(
-    model: Model, texts: ContrastPrompts, directions: Mapping[str, Direction], *, means: Mapping[str, Components]
+    model: Model,
+    texts: ContrastPrompts,
+    directions: Mapping[str, Direction],
+    *,
+    means: Mapping[str, Components],
+    moved: tuple[Direction, Collection[str]] | None = None,
 ) -> UnitValues:
-    """[direction, pair], the gap with each direction taken out."""
+    """[direction, pair], the gap with each direction taken out.
+
+    Args:
+        model: the model.
+        texts: labelled contexts.
+        directions: by name.
+        means: of each that is taken out.
+        moved: a direction, and the names of those along which the stream is moved instead, position by position as far
+            as taking that direction out moves it. Along most directions the stream hardly varies, so that to take them
+            out would be a far smaller change.
+    """
+    of, only_moved = moved or (None, ())
+
+    def edit(name: str, each: Direction, own: Bool[Tensor, "batch pos"]) -> Project:
+        if of is not None and name in only_moved:
+            return project_out(of, center=means["joint"].center, along=each, positions=own)
+        return project_out(each, center=means[name].center, positions=own)
 
     def make(runs: Runs, batch: ContrastPrompts) -> list[Intervention]:
         own = own_positions(batch)
-        return [
-            Intervention(name, (project_out(each, center=means[name].center, positions=own),))
-            for name, each in directions.items()
-        ]
+        return [Intervention(name, (edit(name, each, own),)) for name, each in directions.items()]
 
     return _gaps(model, texts, make)
 
@@ -119,7 +134,7 @@ def gap_resampled(
 
 
 def gap_restored(model: Model, texts: ContrastPrompts, direction: Direction, *, means: Components) -> UnitValues:
-    """[`put back`, pair], the gap with the direction taken out everywhere and put back at the last token.
+    """[`put back`, pair], the gap with the direction taken out everywhere and each last token's own component put back.
 
     Raises:
         NotSuited: the direction's place is the first layer's, in front of which nothing can be taken out.
@@ -129,9 +144,10 @@ def gap_restored(model: Model, texts: ContrastPrompts, direction: Direction, *, 
     before = replace(direction, site="resid_post", layer=direction.layer - 1)  # the same stream, one step earlier
 
     def make(runs: Runs, batch: ContrastPrompts) -> list[Intervention]:
-        of_label = np.where(batch.labels == 1, means.positive, means.negative)
+        last = runs.clean.resid_at(direction.layer)[np.arange(len(batch)), batch.end]
+        own = direction.components(last.double().cpu().numpy())
         out = project_out(before, center=means.center, positions=own_positions(batch))
-        back = add(direction, dose=of_label - means.center, positions=mask(batch.end, runs))
+        back = add(direction, dose=own - means.center, positions=mask(batch.end, runs))
         return [Intervention(PUT_BACK, (out, back))]
 
     return _gaps(model, texts, make)
@@ -142,7 +158,7 @@ def _gaps(
 ) -> UnitValues:
     """[intervention, pair]."""
     found = effects_over(
-        model, texts, make=make, metric=lambda batch: log_odds(model, batch), keep=(), share_clean=True
+        model, texts, make=make, metric=lambda batch: log_odds(model, batch), keep=("resid_pre",), share_clean=True
     )
     positive = texts.positive()
     order = np.argsort(texts.pair[texts.labels == 1], kind="stable")

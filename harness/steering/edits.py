@@ -82,6 +82,8 @@ class AddDirection:
 class Project:
     """The stream's component along a direction is moved to `center`: directional ablation, and clamping.
 
+    With `along` the stream moves as far, position by position, in that direction instead: a control of the same dose.
+
     Attributes:
         layer: the layer.
         vector: [d_model], of length 1.
@@ -90,6 +92,7 @@ class Project:
         positions: where; None for everywhere. BOS is best left out: its stream is a hundred times as long as others',
             and attention rests on it.
         scale: the share of the way that it is moved, 0 to 1.
+        along: [d_model], of length 1, where the stream moves; None for the direction itself.
         dose: the center as it was asked for, for messages.
     """
 
@@ -99,6 +102,7 @@ class Project:
     site: str = field(kw_only=True)
     positions: Bool[Tensor, "batch pos"] | None = field(default=None, kw_only=True, repr=False)
     scale: float = field(default=1.0, kw_only=True)
+    along: Float[Tensor, " d_model"] | None = field(default=None, kw_only=True, repr=False)
     dose: str = field(default="", kw_only=True)
 
     def targets(self, frame: Frame) -> frozenset[str]:
@@ -108,6 +112,8 @@ class Project:
     def check(self, frame: Frame) -> None:
         """Raise InterventionError unless the site takes vectors and everything fits the run."""
         _check(self, frame, numbers=self.center)
+        if self.along is not None and self.along.shape != self.vector.shape:
+            raise InterventionError(f"{name_of(self)}: along {tuple(self.along.shape)} is no direction of this model.")
         if not 0 <= self.scale <= 1:
             raise InterventionError(f"{name_of(self)}: scale is {self.scale}; it is the share of the change, 0 to 1.")
 
@@ -120,7 +126,7 @@ class Project:
         change = self.scale * (center - activation @ vector).unsqueeze(-1)
         if self.positions is not None:
             change = change * self.positions.unsqueeze(-1)
-        return torch.addcmul(activation, change, vector)
+        return torch.addcmul(activation, change, vector if self.along is None else self.along.to(activation))
 
     def first_position(self) -> int:
         """The first position at which any prompt is changed; the length where none is."""
@@ -154,6 +160,7 @@ def project_out(
     *,
     center: Dose = 0.0,
     scale: float = 1.0,
+    along: Direction | None = None,
     positions: Bool[Tensor, "batch pos"] | None = None,
 ) -> Project:
     """The edit that removes the component along the direction (directional ablation, Arditi et al. 2024, eq. 4).
@@ -162,12 +169,13 @@ def project_out(
         direction: what is removed.
         center: what remains, in doses: 0, or the component's mean over both classes (mean ablation).
         scale: the share that is removed.
+        along: moves the stream as far in another direction instead, position by position, and removes nothing.
         positions: where; everywhere by default.
     """
     value, said = _lengths(direction, center)
     return Project(
         direction.layer, _vector(direction), center=value, site=direction.site, positions=positions, scale=scale,
-        dose=said,
+        along=None if along is None else _vector(along), dose=said,
     )  # fmt: skip
 
 
