@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -95,8 +94,10 @@ def _filled(folder: Path, chosen: dict[str, StoredRecord], *, runs: Sequence[Run
     info = {**runs[-1].info, "interrupted": False}
     info |= {"started": min(started)} if started else {}
     info |= {"finished": max(finished)} if finished else {}
-    batteries = {json.dumps(one, sort_keys=True): one for run in runs for one in run.info.get("sanity") or ()}
+    batteries = {(one["model"], one["fingerprint"]): one for run in runs for one in run.info.get("sanity") or ()}
     info |= {"sanity": list(batteries.values())} if batteries else {}
+    commits = [one for run in runs for one in (*(run.info.get("commits") or ()), run.info.get("commit")) if one]
+    info |= {"commits": list(dict.fromkeys(commits))} if len(set(commits)) > 1 else {}
     write_run_info(info, folder=folder)
     made = Run(folder, info)
     write_manifest(made)

@@ -44,7 +44,7 @@ def _heading(record: Entry) -> str:
     registered = ""
     if expected:
         why = f" ({inline(expected['reason'])})" if expected.get("reason") else ""
-        registered = f" Registered: {inline(expected['verdict'])}{why}."
+        registered = f" Expected when measured: {inline(expected['verdict'])}{why}."
     reason = sentence(reason_of(record))
     heading = f"#### {code(model_label(record))}: {SYMBOLS[verdict]} {verdict}"
     text = f"**{verdict.capitalize()}.** {reason}{registered}".strip()

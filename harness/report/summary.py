@@ -71,6 +71,8 @@ def _occasion(records: Sequence[Entry], *, run: Mapping[str, Any]) -> str:
     options = run.get("options") or {}
     profile = f" Profile {code(options['profile'])}." if options.get("profile") else ""
     commit = code(str(run["commit"])[:12]) if run.get("commit") else "no commit"
+    if len(several := run.get("commits") or ()) > 1:
+        commit += f", the last of {len(several)} commits at which these records were measured"
     dirty = ", with uncommitted changes" if run.get("dirty") else ""
     text = (
         f"{plural(claims, 'claim')} on {plural(models, 'checkpoint')}, {plural(len(records), 'record')}. "
@@ -138,7 +140,7 @@ def _expected_false(records: Sequence[Entry]) -> str:
     return (
         f"**How sure.** M = {m} inference verdicts rest on samples. Each was decided at a one-sided error of 0.025; "
         f"were every true effect exactly at its threshold, 0.025 M = {number(0.025 * m)} of them would be expected to "
-        "be supported falsely. Claims about weights alone sample nothing and are not counted in M."
+        "be supported falsely. Claims that sample nothing (weights, or all inputs there are) are not counted in M."
     )
 
 
@@ -210,11 +212,11 @@ def _other_seeds(records: Sequence[Entry]) -> str:
 def _surprises(records: Sequence[Entry], links: Links) -> str:
     lines = [
         f"- {links.claim(r)} on {code(model_label(r))}: {verdict_of(r)}, "
-        f"registered {inline(r['expectation']['verdict'])}. {sentence(reason_of(r))}"
+        f"expected {inline(r['expectation']['verdict'])}. {sentence(reason_of(r))}"
         for r in records
         if not as_registered(r)
     ]
-    return "**Verdicts that are not the registered ones:**\n\n" + "\n".join(lines) if lines else ""
+    return "**Verdicts that were not expected when they were measured:**\n\n" + "\n".join(lines) if lines else ""
 
 
 def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
@@ -240,8 +242,10 @@ def _how_to_read() -> str:
         "with its two-sided 95 % interval. Cells show the effect nearest to failing, with the threshold, the p and the "
         "control that belong to it: of all conditions that the verdict needs, on all training seeds, the one whose "
         "interval lies nearest to its own threshold, or farthest on the wrong side of it, in half-widths of the "
-        "interval. SESOI is the smallest effect of interest, fixed with the rest of the declaration before measuring. "
-        "A claim is supported only if it beats every control by its threshold after correction for several components "
-        "(by the SESOI, but by 0 the 95th-percentile member of a population) and every margin holds. "
-        "“Inconclusive” is not “absent”: it says that the interval could not decide."
+        "interval. SESOI is the smallest effect of interest, part of the declaration; Registration says whether "
+        "that was fixed before anybody looked. A claim is supported only if it beats every control by its threshold "
+        "after correction for several components (by the SESOI, but by 0 the 95th-percentile member of a "
+        "population) and every margin holds. “Inconclusive” is not “absent”: the interval could not decide, or, "
+        "where it says “assay not shown to work”, a refutation is withheld: the claim is supported on no model on "
+        "record, and nobody knows whether its test finds the effect where there is one."
     )

@@ -50,7 +50,7 @@ def method(record: Entry) -> str:
         )
     if claim["units"] is None:
         return (
-            f"The weights alone, everything enumerated: one number, {name} ({unit}), ranked among the other "
+            f"Nothing is sampled, everything is enumerated: one number, {name} ({unit}), ranked among the other "
             "components. Nothing is sampled, so there is no interval."
         )
     of = inline(claim["units"].get("of", "unit"))
@@ -63,7 +63,7 @@ def method(record: Entry) -> str:
 
 
 def refuting(claim: Entry) -> str:
-    """What would have refuted the claim: generated from the declaration, so it was fixed before measuring."""
+    """What would have refuted the claim: generated from the declaration, and fixed when that was."""
     unit, sesoi = inline(claim["metric"]["unit"]), number(claim["sesoi"])
     greater = claim["alternative"] == "greater"
     if _on_papers_prompts(claim):

@@ -96,7 +96,7 @@ def test_the_seeds_of_one_model_share_a_column_and_are_combined(text: str, in_fu
 def test_verdicts_other_than_the_registered_are_named_on_the_first_page(text: str) -> None:
     first_page = text.split("\n## ")[0]
     assert "**not as registered:** ✗ refuted" in first_page
-    assert "Verdicts that are not the registered ones" in first_page
+    assert "Verdicts that were not expected when they were measured" in first_page
 
 
 def test_a_section_holds_what_a_sceptic_asks(in_full: str) -> None:
