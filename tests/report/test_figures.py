@@ -139,6 +139,15 @@ def test_text_that_looks_like_mathematics_or_has_no_glyph_is_drawn_as_text() -> 
     assert figure.axes[0].get_title(loc="left") == "U+4E2D $a^b$ \\frac"
 
 
+def test_large_negative_cells_of_a_signed_map_carry_a_minus_that_is_seen_in_grey() -> None:
+    def minuses(values: list[list[float]]) -> list[tuple[float, float]]:
+        (axes, *_) = figures.head_map(values, unit="logits").axes
+        return [point for line in axes.lines if line.get_marker() == "_" for point in line.get_xydata().tolist()]
+
+    assert minuses([[-2.0, 1.0], [0.5, -0.4]]) == [[0.0, 0.0]]  # -0.4 is less than a fourth of 2
+    assert minuses([[0.0, 1.0], [2.0, 0.5]]) == []
+
+
 def test_heads_that_were_not_measured_are_hatched_not_zero() -> None:
     figure = figures.head_map([[0.1, None], [0.3, 0.4]], unit="nats")
     image = figure.axes[0].images[0]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SIGNED_FROM = 0.1
 """A map has two signs where the smaller extreme is at least this share of the larger one."""
+MINUS_FROM = 0.25
+"""Share of the scale from which a negative cell carries a minus; paler ones are pale in grey as well."""
 NUMBERED_CELLS = 120
 """Most cells whose values are written into them."""
 _LEAST_FONT, _MOST_FONT = 5.0, 8.0
@@ -40,6 +42,8 @@ _CELLS_INCHES, _LABEL_INCHES = 5.0, 0.075
 @styled
 def head_map(values: object, *, unit: str, marked: Sequence[str] = (), title: str = "") -> Figure:
     """One cell per head, layers downwards; marked heads ("5.1") are framed and named.
+
+    Where values have both signs, large negative ones carry a minus: in grey the colours of the two signs are alike.
 
     Args:
         values: [layer head]; None where a head was not measured.
@@ -55,7 +59,7 @@ def head_map(values: object, *, unit: str, marked: Sequence[str] = (), title: st
     cells = [_cell(name, layers=layers, heads=heads) for name in marked]
     wide = heads > layers * 1.6
     figure, axes = new_figure(height=min(7.5, max(2.2, 1.2 + 0.21 * layers)), width=WIDTH_INCHES if wide else 5.4)
-    _draw_matrix(axes, matrix, unit=unit)
+    _mark_negative(axes, _draw_matrix(axes, matrix, unit=unit), matrix)
     axes.set_xticks(thinned(heads, at_most=24))
     axes.set_yticks(thinned(layers, at_most=32))
     axes.set_xlabel("head")
@@ -159,6 +163,17 @@ def _draw_matrix(
     bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
     bar.set_label(label(unit, length=48))
     return image
+
+
+def _mark_negative(axes: Axes, image: AxesImage, cells: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
+    """A minus in the cells of a signed map that lie below a fourth of its scale."""
+    least = image.get_clim()[0]
+    if image.get_cmap().name != SIGNED_COLOURS or least is None:
+        return
+    depth = np.nan_to_num(cells) / least
+    for chosen, colour in (((depth > MINUS_FROM) & (depth <= 0.5), INK), (depth > 0.5, "white")):
+        rows, columns = np.nonzero(chosen)
+        axes.plot(columns, rows, linestyle="none", marker="_", color=colour, markersize=6, markeredgewidth=1.4)
 
 
 def _write_numbers(axes: Axes, image: AxesImage, cells: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
