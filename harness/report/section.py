@@ -76,7 +76,8 @@ def _declaration(record: Entry, records: Sequence[Entry], *, settings: Settings)
     claim = record["claim"]
     controls = "; ".join(f"“{inline(control['name'])}” ({inline(control['kind'])})" for control in claim["controls"])
     margins = "; ".join(
-        f"“{inline(margin['name'])}”: {inline(margin['reason'])}" for margin in claim.get("margins", ())
+        f"{wording.named_margins(some)}: {inline(some[0]['reason'])}"
+        for some in wording.alike(claim.get("margins", ()), by=("reason",))
     )
     units = claim["units"]
     registered = ""
@@ -151,11 +152,24 @@ def _family(members: Sequence[Entry], *, settings: Settings) -> str:
             _seeds(members),
             _combined(first, settings),
         ]
+    opened = _opened(members)
     for place, record in enumerate(members):
-        files = settings.files if place == 0 else None
+        files = settings.files if place in opened else None
         text = details(record, files=files, file_names=settings.file_names, command_prefix=settings.command_prefix)
-        parts.append(text if place == 0 else _folded(record, text))
+        parts.append(text if place in opened else _folded(record, text))
     return "\n\n".join(part for part in parts if part)
+
+
+def _opened(members: Sequence[Entry]) -> set[int]:
+    """Which of a family's records are shown in full with their pictures: the first, and the first of the worst verdict.
+
+    A seed on which a finding does not hold is to be seen as readily as one on which it does.
+    """
+    worst = ("refuted", "inconclusive", "too small", "invalid")
+    ranked = {place: worst.index(verdict_of(each)) for place, each in enumerate(members) if verdict_of(each) in worst}
+    if not ranked or verdict_of(members[min(ranked, key=lambda place: ranked[place])]) == verdict_of(members[0]):
+        return {0}
+    return {0, min(ranked, key=lambda place: ranked[place])}
 
 
 def _seeds(members: Sequence[Entry]) -> str:

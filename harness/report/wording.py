@@ -13,6 +13,9 @@ _METHODS = {
     "clopper-pearson": "Clopper-Pearson at the effective sample size",
 }
 
+MOST_NAMED = 5
+"""Margins of one kind that are all named; of more the first and the last are."""
+
 
 def statement(claim: Entry) -> str:
     """The claim in the paper's own sentence."""
@@ -86,7 +89,8 @@ def refuting(claim: Entry) -> str:
     if populations:
         beaten = f"by {bound} bounds {side} 0 against the 95th-percentile member of {listing(populations)}"
         sentences.append(f"It would be refuted as well {beaten}.")
-    sentences += [_margin_sentence(margin) for margin in claim.get("margins", ())]
+    bounds = ("unit", "at_least", "at_most")
+    sentences += [_margin_sentence(some) for some in alike(claim.get("margins", ()), by=bounds)]
     return " ".join(sentences)
 
 
@@ -133,11 +137,31 @@ def _level(claim: Entry) -> str:
     return alpha if conditions < 2 else f"{alpha}/{conditions} before the correction for several components"
 
 
-def _margin_sentence(margin: Entry) -> str:
-    unit = inline(margin["unit"])
-    low, high = margin.get("at_least"), margin["at_most"]
+def alike(margins: Sequence[Entry], *, by: Sequence[str]) -> list[list[Entry]]:
+    """Margins with the same entries at these keys together, in their order."""
+    groups: dict[tuple[object, ...], list[Entry]] = {}
+    for margin in margins:
+        groups.setdefault(tuple(margin.get(key) for key in by), []).append(margin)
+    return list(groups.values())
+
+
+def named_margins(margins: Sequence[Entry]) -> str:
+    """`“a”`, `“a” and “b”`, or the first and last of many."""
+    names = [f"“{inline(margin['name'])}”" for margin in margins]
+    if len(names) > MOST_NAMED:
+        return f"{names[0]} to {names[-1]} ({len(names)} margins)"
+    return listing(names)
+
+
+def _margin_sentence(margins: Sequence[Entry]) -> str:
+    unit = inline(margins[0]["unit"])
+    low, high = margins[0].get("at_least"), margins[0]["at_most"]
     span = f"above {number(high)} {unit}" if low is None else f"outside [{number(low)}, {number(high)}] {unit}"
-    return f"So would “{inline(margin['name'])}”, had its whole interval at that error lain {span}."
+    one = len(margins) == 1
+    return (
+        f"So would {'' if one else 'any one of '}{named_margins(margins)}, had its whole interval at that error lain "
+        f"{span}."
+    )
 
 
 def _on_papers_prompts(claim: Entry) -> bool:

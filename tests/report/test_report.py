@@ -357,3 +357,24 @@ def test_a_head_takes_part_where_its_effect_is_at_least_a_twentieth_of_the_joint
     assert f"| {said} |" in details(record(shares=shares, measured=measured), files=None, file_names={})
     passenger = [{**shares[0], "passenger": True}]
     assert "**passenger**" in details(record(shares=passenger, measured=measured), files=None, file_names={})
+
+
+def test_the_seed_on_which_a_finding_fails_is_shown_in_full_beside_the_first(tmp_path: Path) -> None:
+    verdicts = ("supported", "supported", "inconclusive", "refuted", "refuted")
+    seeds = [record(f"induction-2l@{seed}", verdict=verdict) for seed, verdict in enumerate(verdicts)]
+    write_report(seeds, out=tmp_path, run=RUN, figures=False)
+    text = (tmp_path / "evidence" / "induction.md").read_text(encoding="utf-8")
+    assert [seed for seed in range(5) if f"#### <code>induction-2l@{seed}</code>" in text] == [0, 3]
+    assert text.count("<details>") == 3
+
+
+def test_margins_of_the_same_bounds_and_reason_are_said_once(tmp_path: Path) -> None:
+    margins = [
+        {"name": f"F(C) - F(M), set {number}", "unit": "logits", "at_most": 0.8, "at_least": -0.8, "reason": "a half"}
+        for number in range(8)
+    ]
+    one = record(claim=claim(margins=margins))
+    write_report([one], out=tmp_path, run=RUN, figures=False)
+    text = (tmp_path / "evidence" / "induction.md").read_text(encoding="utf-8").replace("\\", "")
+    assert text.count("“F(C) - F(M), set 0” to “F(C) - F(M), set 7” (8 margins)") == 2
+    assert "So would any one of “F(C) - F(M), set 0” to" in text
