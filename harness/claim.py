@@ -214,11 +214,7 @@ class Evidence:
         self._append("tables", {"name": name, "columns": list(columns), "rows": jsonable(list(rows))})
 
     def picture(self, kind: str, name: str, *, caption: str, **data: Any) -> None:
-        """Record a figure's data.
-
-        `kind` is one of head_map, matrix, pattern, curve, distribution, bars, dose_response, trade_off, circuit,
-        faithfulness; `data` are the arguments of the function of that name in `harness.report.figures`.
-        """
+        """Record a figure's data: the arguments of the function of `harness.report.figures` that `kind` names."""
         self._append("pictures", {"kind": kind, "name": name, "caption": caption, **jsonable(data)})
 
     def track(self, items: Iterable[Item], what: str, *, total: int | None = None) -> Iterator[Item]:

@@ -70,6 +70,16 @@ def test_discovery_names_a_place_and_a_dose_for_every_contrast(found):
         assert sum(found.frequencies[name].values()) == pytest.approx(1.0)  # every half-sample has one best layer
 
 
+def test_discovery_says_where_no_dose_is_affordable(model, monkeypatch):
+    for module in (finding, mechanism):
+        monkeypatch.setattr(module, "AFFORDABLE", -1.0)
+    monkeypatch.setattr(mechanism, "NAMES", NAMES[:1])
+    streams = discovery_streams("steering", fingerprint=model.fingerprint)
+    found = mechanism.discover(model, streams)
+    assert found.settings[NAMES[0]]["dose"] == min(finding.DOSES)
+    assert any(f"{NAMES[0]}: no dose is affordable" in note for note in found.notes)
+
+
 @pytest.mark.parametrize("entry", CLAIMS, ids=lambda entry: entry.claim.id)
 def test_no_claim_on_steering_is_supported_on_a_random_model(entry, model, steering, found):
     bound = BoundClaim(entry.claim, entry.test, entry.source, steering, model.id, Options(profile="quick"))

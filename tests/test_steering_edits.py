@@ -192,6 +192,13 @@ def test_effects_over_prompts_of_different_lengths_are_those_of_each_alone(llama
         np.testing.assert_allclose(found.values[:, row], alone.values[:, 0], atol=1e-4)
 
 
+def test_what_the_stream_is_moved_along_is_a_direction_of_the_model(llama):  # noqa: F811
+    engine = Engine.of(llama)
+    edit = project_out(a_direction(engine), along=in_three_dimensions())
+    with pytest.raises(InterventionError, match=r"along \(3,\) is no direction of this model"):
+        engine.run(some_tokens(), edits=[edit])
+
+
 @pytest.mark.parametrize(("budget", "passes"), [(1 << 30, 3), (0, 6)])
 def test_shared_clean_passes_are_run_once_while_memory_lasts_and_change_no_value(
     llama,  # noqa: F811

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from harness.commands.options import reports_option
-from harness.store import BASELINE, RUNS, Run
+from harness.commands.runs import folder_of, named_run
+from harness.store import BASELINE
 
 MOST_WORKERS = 4
 """Processes that compare thousands of records; reading them is soon limited by the disk."""
@@ -42,8 +43,8 @@ def compare(
 
     rules = parse_rules(DEFAULT if expression is None else expression)
     found = compare_runs(
-        open_baseline(_folder(before, reports=reports), verify=False),
-        _run(after, reports=reports),
+        open_baseline(folder_of(before, reports=reports), verify=False),
+        named_run(after, reports=reports),
         rules=rules,
         any_model=any_model,
         workers=min(MOST_WORKERS, os.cpu_count() or 1),
@@ -75,7 +76,7 @@ def update(runs: tuple[str, ...], keep_others: bool, dry_run: bool, reports: Pat
     from harness.compare import comparison_text, update_baseline
     from harness.report.text import plural
 
-    opened = [_run(name, reports=reports) for name in runs]
+    opened = [named_run(name, reports=reports) for name in runs]
     done = update_baseline(opened, baseline=reports / BASELINE, keep_others=keep_others, dry_run=dry_run)
     if done.comparison is not None:
         click.echo(comparison_text(done.comparison))
@@ -83,15 +84,3 @@ def update(runs: tuple[str, ...], keep_others: bool, dry_run: bool, reports: Pat
         click.echo(f"what changed cannot be said, the old baseline is damaged: {done.unread}")
     verb = "would hold" if dry_run else "now holds"
     click.echo(f"{done.path}: {verb} {plural(done.records, 'record')} of {', '.join(run.path.name for run in opened)}")
-
-
-def _run(named: str | None, *, reports: Path) -> Run:
-    from harness.store import open_run
-
-    return open_run(reports if named is None else _folder(named, reports=reports))
-
-
-def _folder(named: str, *, reports: Path) -> Path:
-    """A folder as it was named, or a run of that name, or `baseline`, in the reports folder."""
-    places = (Path(named), reports / RUNS / named, reports / named)
-    return next((place for place in places if place.is_dir()), Path(named))

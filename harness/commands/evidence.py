@@ -14,23 +14,26 @@ from typing import Any
 import click
 
 from harness.commands.options import claims_option, reports_option
+from harness.commands.runs import named_run, say_unfinished
 from harness.errors import StoreError, did_you_mean
 from harness.evidence import Record
 from harness.lock import NAME as LOCK
 from harness.papers import NAME, read_papers
-from harness.store import RUNS, Run, open_run, read_record
+from harness.store import RUNS, Run, read_record
 from harness.underpowered import standing_of
 
 
 @click.command()
 @click.argument("record")
 @click.option("--model", metavar="ID", help="With a claim's id: only its record on this model.")
+@click.option("--run", "named", metavar="RUN", help="With a claim's id: of this run, or `baseline` (default: newest).")
 @reports_option
-def show(record: str, model: str | None, reports: Path) -> None:
+def show(record: str, model: str | None, named: str | None, reports: Path) -> None:
     """Show one record: RECORD is a record's JSON file, or the id of a claim in the newest run."""
     from harness.report import record_text
 
-    click.echo("\n\n".join(record_text(found.as_dict()) for found in _records(record, model=model, reports=reports)))
+    found = _records(record, model=model, named=named, reports=reports)
+    click.echo("\n\n".join(record_text(each.as_dict()) for each in found))
 
 
 @click.command()
@@ -54,7 +57,7 @@ def report(run: str | None, out: Path | None, *, as_html: bool, no_figures: bool
 
     if as_html and no_figures:
         raise click.UsageError("--no-figures is for Markdown; leave out --html")
-    opened = _run(run, reports=reports)
+    opened = named_run(run, reports=reports)
     records, names = _plain_records(opened, lean=no_figures)
     write = write_html if as_html else partial(write_report, figures=not no_figures)
     path = write(
@@ -68,18 +71,18 @@ def report(run: str | None, out: Path | None, *, as_html: bool, no_figures: bool
     counted = Counter(map(verdict_of, records))
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counted.most_common())
     click.echo(f"{path}: {plural(len(records), 'record')} of {opened.path.name} ({verdicts})")
-    _say_unfinished(opened)
+    say_unfinished(opened)
 
 
-def _records(wanted: str, *, model: str | None, reports: Path) -> list[Record]:
+def _records(wanted: str, *, model: str | None, named: str | None, reports: Path) -> list[Record]:
     path = Path(wanted)
     if path.is_file():
         return [read_record(path)]
     if path.suffix == ".json" or path.is_dir():
         place = reports / RUNS
         raise StoreError(f"{wanted}: no record file here; name one of the .json files in a run folder below {place}.")
-    opened = open_run(reports)
-    _say_unfinished(opened)
+    opened = named_run(named, reports=reports)
+    say_unfinished(opened)
     records = opened.records()
     of_claim = [record for record in records if record.claim["id"] == wanted]
     if not of_claim:
@@ -91,24 +94,6 @@ def _records(wanted: str, *, model: str | None, reports: Path) -> list[Record]:
         listed = ", ".join(dict.fromkeys(str(record.model["id"]) for record in of_claim))
         raise StoreError(f"claim {wanted!r} has no record on model {model!r} in {opened.path}; it has: {listed}.")
     return found
-
-
-def _run(named: str | None, *, reports: Path) -> Run:
-    """The run that was named by its folder or by its name below `reports/runs`, or the newest one."""
-    if named is None:
-        return open_run(reports)
-    by_name = reports / RUNS / named
-    return open_run(by_name if by_name.is_dir() and not Path(named).is_dir() else Path(named))
-
-
-def _say_unfinished(run: Run) -> None:
-    """A note, apart from what is shown, where the run has not come to its end."""
-    if not run.finished:
-        click.echo(
-            f"note: {run.path.name} was not finished (it was stopped or killed, or is still running); these are the "
-            "records that there are",
-            err=True,
-        )
 
 
 def _papers(path: Path) -> Mapping[str, Any]:

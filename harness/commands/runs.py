@@ -15,10 +15,13 @@ def named_run(named: str | None, *, reports: Path) -> Run:
     Raises:
         StoreError: there is no run, with the command that makes one.
     """
-    if named is None:
-        return open_run(reports)
+    return open_run(reports if named is None else folder_of(named, reports=reports))
+
+
+def folder_of(named: str, *, reports: Path) -> Path:
+    """A folder as it was named, or a run of that name, or `baseline`, in the reports folder."""
     places = (Path(named), reports / RUNS / named, reports / named)
-    return open_run(next((place for place in places if place.is_dir()), Path(named)))
+    return next((place for place in places if place.is_dir()), Path(named))
 
 
 def say_unfinished(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,15 @@ def test_show_prints_every_record_of_a_claim_or_the_one_of_a_model(stored: Path)
     one = call("show", "induction.prefix-matching", "--model", "induction-2l@1").stdout
     assert one.count("Reproduce:") == 1
     assert "on induction-2l@1" in one
+
+
+def test_show_takes_a_run_by_name_or_the_baseline(stored: Path) -> None:
+    named = next(stored.glob("runs/*"))
+    assert call("show", "induction.prefix-matching", "--run", named.name).stdout.count("Reproduce:") == 3
+    shutil.copytree(named, stored / "baseline")
+    shutil.rmtree(named)
+    assert call("show", "induction.prefix-matching", "--run", "baseline").stdout.count("Reproduce:") == 3
+    assert "no run folder" in refused("show", "induction.prefix-matching", "--run", "yesterday")
 
 
 def test_show_refuses_what_is_no_record(stored: Path) -> None:

@@ -165,7 +165,7 @@ def test_a_mechanism_that_does_not_lead_its_claims_to_discovery_has_no_pilots(to
     assert not Path("reports/pilots").exists()
 
 
-_PILOTED = '''
+_PILOTED = """
 import numpy as np
 from harness.claim import Control, Metric, Units, claim, unit_values
 
@@ -183,4 +183,4 @@ def test_toys_copy(model, subject, evidence, rng):
     for name in ("same dose", "shuffled toys"):
         evidence.control(name, unit_values(draw.normal(0, 1, len(ids)), components=subject.heads, units=ids))
     evidence.decide()
-'''
+"""
