@@ -17,6 +17,7 @@ from harness.contrasts import Against
 from harness.declaration import (
     SOME_UNITS,
     Alternative,
+    Behaviour,
     Claim,
     Control,
     Cost,
@@ -28,7 +29,7 @@ from harness.declaration import (
 )
 from harness.errors import DeclarationError, StatisticsError, did_you_mean
 from harness.evidence import jsonable
-from harness.filling import check_treated
+from harness.filling import check_picture, check_treated
 from harness.judging import ExactInput, MarginInput, judge_evidence
 from harness.seeding import Streams
 from harness.subjects import Subject
@@ -36,6 +37,7 @@ from harness.values import UnitValues, unit_values
 
 __all__ = [
     "Alternative",
+    "Behaviour",
     "Claim",
     "Control",
     "Cost",
@@ -213,9 +215,11 @@ class Evidence:
         """Record a table for the report."""
         self._append("tables", {"name": name, "columns": list(columns), "rows": jsonable(list(rows))})
 
-    def picture(self, kind: str, name: str, *, caption: str, **data: Any) -> None:
-        """Record a figure's data: the arguments of the function of `harness.report.figures` that `kind` names."""
-        self._append("pictures", {"kind": kind, "name": name, "caption": caption, **jsonable(data)})
+    def picture(self, kind: str, name: str, *, caption: str, n: str = "", **data: Any) -> None:
+        """Record data for the function of `harness.report.figures` that `kind` names; `n`: `60 pairs`, if not units."""
+        check_picture(self.claim, kind, name=name, data=data)
+        own = {"n": n} if n else {}
+        self._append("pictures", {"kind": kind, "name": name, "caption": caption, **own, **jsonable(data)})
 
     def track(self, items: Iterable[Item], what: str, *, total: int | None = None) -> Iterator[Item]:
         """The same items, announcing progress on the way."""

@@ -26,6 +26,9 @@ MIN_CLUSTERS = 12
 BCA_FROM = 50
 """Clusters from which BCa replaces the bootstrap-t (review of statistics, finding 4)."""
 
+UNREGISTERED = frozenset({"profiles", "cost", "method", "behaviour"})
+"""Fields of a claim that decide nothing."""
+
 _COMPONENT_KINDS = {"component", "same-dose"}
 _INPUT_KINDS = {"input", "label"}
 _KINDS = _COMPONENT_KINDS | _INPUT_KINDS | {"model"}
@@ -92,6 +95,28 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Behaviour:
+    """The whole of which the report shows an effect as a share; decides nothing and is not hashed.
+
+    Another claim of the same run, on the same model, measures it: as the mean of its subject, as its effect against one
+    of its controls, or as one of its preconditions. Or it is a number that follows from the task.
+
+    Attributes:
+        name: what it is, as it stands behind "of the": `logit difference`.
+        claim: the id of the claim that measures it, in the unit of this claim's metric.
+        against: the control of that claim against which its effect is the behaviour.
+        precondition: the precondition of that claim whose value is the behaviour.
+        size: the behaviour itself, where no claim measures it.
+    """
+
+    name: str
+    claim: str | None = None
+    against: str | None = None
+    precondition: str | None = None
+    size: float | None = None
+
+
+@dataclass(frozen=True)
 class Claim:
     """One falsifiable statement from a paper, with everything that decides it.
 
@@ -114,6 +139,8 @@ class Claim:
         models: patterns of the model ids on which the claim makes sense, e.g. `("induction-2l@*",)`.
         profiles: the profiles that measure it, for a search that takes minutes; decides nothing and is not hashed.
         cost: forward passes per unit and tokens per pass, for `--dry-run`; decides nothing and is not hashed.
+        method: how it is measured, in one to three sentences for the report; decides nothing and is not hashed.
+        behaviour: the whole of which the effect is a part, for the report; decides nothing and is not hashed.
         version: raised with every change in what is measured.
     """
 
@@ -134,6 +161,8 @@ class Claim:
     models: tuple[str, ...] = ("*",)
     profiles: tuple[Profile, ...] = ("quick", "default", "full")
     cost: Cost | None = None
+    method: str = ""
+    behaviour: Behaviour | None = None
     version: int = 1
     alpha: float = field(default=ALPHA, init=False)
 
@@ -159,8 +188,8 @@ class Claim:
         return "bca" if clusters >= BCA_FROM else "bootstrap-t"
 
     def deciding(self) -> dict[str, Any]:
-        """Every field above but profiles and cost, as plain values: what is registered."""
-        return {name: value for name, value in asdict(self).items() if name not in ("profiles", "cost")}
+        """Every field above but those of `UNREGISTERED`, as plain values: what is registered."""
+        return {name: value for name, value in asdict(self).items() if name not in UNREGISTERED}
 
     def hash(self) -> str:
         """sha256 over the fields that decide, in canonical JSON."""
@@ -219,6 +248,8 @@ def _size_problems(claim: Claim) -> list[str]:
             "a replication without units is decided by its margins: declare the distance to the published number, with "
             "at_least and at_most"
         )
+    if claim.behaviour is not None and (claim.behaviour.claim is None) == (claim.behaviour.size is None):
+        found.append(f"behaviour {claim.behaviour.name!r} needs the claim that measures it, or its size; one of both")
     for margin in claim.margins:
         if not margin.reason.strip() or not margin.unit.strip():
             found.append(f"margin {margin.name!r} has no unit or no reason")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contrasts import Contrast
-from harness.declaration import Claim, Control, Cost, Margin, Metric, Units
+from harness.declaration import Behaviour, Claim, Control, Cost, Margin, Metric, Units
 from harness.errors import DeclarationError, StatisticsError
 from harness.judging import MarginInput
 from harness.values import UnitValues
@@ -60,6 +60,7 @@ def claim_of(record: Entry) -> Claim:
         given["margins"] = tuple(Margin(**each) for each in given.get("margins") or ())
         given["units"] = None if given["units"] is None else Units(**given["units"])
         given["cost"] = None if given.get("cost") is None else Cost(**given["cost"])
+        given["behaviour"] = None if given.get("behaviour") is None else Behaviour(**given["behaviour"])
         given |= {name: tuple(given[name]) for name in ("models", "profiles") if name in given}
         return Claim(**given)
     except (KeyError, TypeError) as error:

@@ -26,10 +26,11 @@ NAMES: tuple[ContrastName, ...] = tuple(CONTRASTS)
 
 
 def log_odds(model: Model, prompts: ContrastPrompts, *, contrast: ContrastName | None = None) -> TokenSetLogOdds:
-    """The metric at the end of each prompt, of the prompts' own contrast or of another one."""
+    """The metric at the end of each prompt, of the prompts' own contrast or of what another one has to itself."""
     import torch
 
-    targets = target_tokens(model, contrast or prompts.contrast)
+    own = target_tokens(model, prompts.contrast)
+    targets = own if contrast is None else target_tokens(model, contrast).without(own)
     positive, negative = torch.tensor(targets.positive_ids), torch.tensor(targets.negative_ids)
     return TokenSetLogOdds(positive, negative, torch.from_numpy(prompts.end))
 
@@ -49,7 +50,7 @@ def shifts(
         prompts: where the log-odds are read; stems, as a rule.
         directions: by name.
         doses: in tenths of the mean norm at each direction's place; negative for the other way.
-        contrast: whose log-odds; by default those of the prompts' own contrast.
+        contrast: whose log-odds, without tokens that both list; by default those of the prompts' own contrast.
     """
 
     def make(runs: Runs, batch: ContrastPrompts) -> list[Intervention]:

@@ -30,7 +30,7 @@ from fixtures.prompts.contrasts import CONTRASTS, ContrastName, pairs
 from harness.mechanism import Discovery, discovery_streams
 from harness.selection import HALVES, class_frequencies
 from harness.steering import ContrastPairs, SteeringContrast, token_rows
-from harness.subjects import read_subjects
+from harness.subjects import Subject, read_subjects
 
 if TYPE_CHECKING:
     from harness.models.model import Model
@@ -87,17 +87,19 @@ def metric_of(contrast: str) -> str:
 def contrasts() -> list[SteeringContrast]:
     """What `mechclaims steer` can steer along."""
     registered = read_subjects(Path(__file__).with_name("subjects.toml"))
+
+    def of(contrast: str) -> dict[str, Subject]:
+        found = {each: registered.subject(each, class_name=contrast) for each in registered.models}
+        return {model_id: subject for model_id, subject in found.items() if subject is not None}
+
     return [
         SteeringContrast(
             name,
             each.positive,
             each.negative,
             partial(discovery_pairs, contrast=name),
-            layers={
-                model_id: subject.layers()[0]
-                for model_id in registered.models
-                if (subject := registered.subject(model_id, class_name=name)) is not None
-            },
+            layers={model_id: subject.layers()[0] for model_id, subject in of(name).items()},
+            doses={model_id: subject.settings.get("dose", DOSE) for model_id, subject in of(name).items()},
             site=SITE,
             method="paired-contrast",
         )

@@ -59,14 +59,22 @@ def show_doses(
     )
 
 
-def show_trade_off(evidence: Evidence, doses: Sequence[float], swings: Sequence[UnitValues], rise: UnitValues) -> None:
-    """What steering wins against what it costs, by dose."""
+def show_trade_off(
+    evidence: Evidence,
+    doses: Sequence[float],
+    swings: Sequence[UnitValues],
+    rise: UnitValues,
+    *,
+    random: Mapping[str, list[float]],
+) -> None:
+    """What steering wins against what it costs, by dose; random directions at the working dose, whatever their sign."""
     won, lost = np.array([float(each.mean()[0]) for each in swings]), rise.mean()
     evidence.picture(
         "trade_off",
         "Effect and damage",
-        caption="Each point a dose, in tenths of the mean norm.",
+        caption="Each point a dose, in tenths of the mean norm; grey: random directions at the working dose.",
         doses=list(doses),
+        controls=[{"label": "random directions, working dose", "joined": False, **random}],
         cost=lost.tolist(),
         effect=won.tolist(),
         line="direction",
@@ -95,7 +103,7 @@ def show_layers(evidence: Evidence, swings: UnitValues, shares: NDArray[np.float
         "bars",
         "Which layer is best",
         caption="Share of resamples of the templates in which each layer has the largest swing.",
-        labels=list(swings.components),
+        labels=[str(layer) for layer in layers],
         values=shares.tolist(),
         unit="share of resamples",
     )

@@ -9,7 +9,7 @@ from claims.steering.ablation import components, discovery_contexts, gap, gap_re
 from claims.steering.comparison import against_controls
 from claims.steering.finding import RANDOM_DIRECTIONS, held
 from claims.steering.measurements import describe, joint, note_words
-from claims.steering.wording import controls_of
+from claims.steering.wording import controls_of, labelled_gap
 from fixtures.prompts.contrasts import behaviour
 from harness.claim import Cost, Margin, Metric, Units, claim
 
@@ -44,6 +44,11 @@ def carries(contrast: str) -> dict[str, object]:
             default=60, quick=60, of="pair", reason="20 templates limit every interval; three pairs of each"
         ),
         "models": ("smollm2-*", "path:*"),
+        "method": "Each text is a labelled context with the same stem behind it. At the direction's place the "
+        "component along it is replaced at every position but BOS, by its discovery mean or by another text's (the "
+        "smaller fall counts); random directions move the stream as far. Last, each text's own component is put back "
+        "at the last token.",
+        "behaviour": labelled_gap(contrast),
         "cost": Cost(draws=2 * (2 * DRAWS + 5), tokens=18),
     }
 

@@ -8,7 +8,7 @@ from claims.steering.comparison import responses_of_controls, swing_against_cont
 from claims.steering.finding import DOSE, RANDOM_DIRECTIONS
 from claims.steering.measurements import describe, shifts
 from claims.steering.pictures import show_doses, show_draws
-from claims.steering.wording import SESOI, SESOI_REASON, STEMS, controls_of
+from claims.steering.wording import SESOI, SESOI_REASON, STEERED, STEMS, controls_of, labelled_gap
 from fixtures.prompts.contrasts import stems
 from harness.claim import Cost, Margin, Metric, claim
 from harness.steering import at_dose
@@ -47,6 +47,8 @@ def responds(contrast: str, *, towards: str) -> dict[str, object]:
         "units": STEMS,
         "tier": "reliability",  # the shift of these log-odds chose the layer
         "models": ("smollm2-*", "path:*"),
+        "method": STEERED + " Random directions have the stream's covariance on neutral text.",
+        "behaviour": labelled_gap(contrast),
         "cost": Cost(draws=130, tokens=1),
     }
 

@@ -33,6 +33,9 @@ def shifts_text(contrast: str, *, words: str) -> dict[str, object]:
         "exposed_by": RANDOM_DIRECTIONS,
         "units": Units(default=100, quick=60, of="prompt", reason="20 templates limit every interval; five of each"),
         "models": ("smollm2-*", "path:*"),
+        "method": f"From the last token of each stem on, the direction is added while {LENGTH} tokens are drawn, once "
+        "with either sign and with the same random numbers. A text's value is the log-odds, with one added to either "
+        "count, of listed words for one label against the other, without the tokens that chose the layer.",
         "cost": Cost(draws=2 * (3 * DRAWS + 1), tokens=LENGTH + 8),
     }
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from claims.steering.comparison import swing_against_controls
-from claims.steering.finding import PERMUTED_LABELS
+from claims.steering.finding import read
 from claims.steering.measurements import describe, joint, swing, template_means
 from claims.steering.pictures import show_layers
-from claims.steering.wording import SESOI, SESOI_REASON, STEMS, controls_of
+from claims.steering.wording import SESOI, SESOI_REASON, STEERED, STEMS, controls_of, labelled_gap
 from fixtures.prompts.contrasts import stems
 from harness.claim import Cost, Margin, Metric, claim
 
@@ -36,11 +36,13 @@ def works_at(contrast: str) -> dict[str, object]:
         "subject": contrast,
         "controls": controls_of(contrast),
         "margins": (LEAD,),
-        "rival": "the layer was the best of those compared on one set of prompts by chance, and is not on others",
-        "exposed_by": PERMUTED_LABELS,
+        "rival": "the layer was the best of nine on one set of prompts by chance, or the best of the nine alone",
+        "exposed_by": LEAD.name,
         "units": STEMS,
         "tier": "reliability",  # the shift of these log-odds chose the layer
         "models": ("smollm2-*", "path:*"),
+        "method": STEERED + " The same at every other layer, with the direction found there, gives the leads.",
+        "behaviour": labelled_gap(contrast),
         "cost": Cost(draws=100, tokens=1),
     }
 
@@ -49,9 +51,10 @@ def measure(model, subject, evidence, rng):
     contrast = subject.class_name
     prompts = stems(model, contrast, split="confirmation", n=evidence.n_units, rng=rng.for_("prompts"))
     describe(evidence, prompts)
-    held, _ = swing_against_controls(model, subject, evidence, prompts, most=19)
+    found, _ = swing_against_controls(model, subject, evidence, prompts, most=19)
     chosen = subject.heads[0]
-    by_layer = swing(model, prompts, {**held.found.by_layer(), chosen: held.direction}, dose=held.dose)
+    everywhere = read(model, contrast, layers=tuple(range(1, model.n_layers)) or (0,)).by_layer()
+    by_layer = swing(model, prompts, {**everywhere, chosen: found.direction}, dose=found.dose)
     others = by_layer.without([chosen])
     leads = replace(others, values=others.values - by_layer.of([chosen]).values)
     rival = nearest_rival(leads)
@@ -59,9 +62,9 @@ def measure(model, subject, evidence, rng):
     shares = shares_of_best(by_layer, rng.for_("best layer"))
     show_layers(evidence, by_layer, shares, chosen=chosen)
     evidence.note(
-        f"The margin is decided against {rival}: each other layer is tested one-sided at the full "
-        "error, all must hold, and this one is the hardest (no bootstrap of a maximum, which is biased upwards). Every "
-        "layer is steered at the dose that was chosen for this one."
+        f"The margin is decided against {rival}: each other layer, also of those that discovery did not compare, is "
+        "tested one-sided at the full error, all must hold, and this one is the hardest (no bootstrap of a maximum, "
+        "which is biased upwards). Every layer is steered at the dose that was chosen for this one."
     )
     evidence.decide()
 
@@ -83,21 +86,21 @@ def shares_of_best(by_layer, rng):
     return np.bincount(best, minlength=len(means)) / RESAMPLES
 
 
-@claim(**works_at("sentiment"), version=1)
+@claim(**works_at("sentiment"), version=2)
 def test_sentiment_is_steered_at_the_chosen_layer(model, subject, evidence, rng):
     measure(model, subject, evidence, rng)
 
 
-@claim(**works_at("truth"), version=1)
+@claim(**works_at("truth"), version=2)
 def test_truth_is_steered_at_the_chosen_layer(model, subject, evidence, rng):
     measure(model, subject, evidence, rng)
 
 
-@claim(**works_at("formality"), version=1)
+@claim(**works_at("formality"), version=2)
 def test_formality_is_steered_at_the_chosen_layer(model, subject, evidence, rng):
     measure(model, subject, evidence, rng)
 
 
-@claim(**works_at("tense"), version=1)
+@claim(**works_at("tense"), version=2)
 def test_tense_is_steered_at_the_chosen_layer(model, subject, evidence, rng):
     measure(model, subject, evidence, rng)

@@ -35,6 +35,9 @@ def separates(contrast: str, *, ending: str, texts: str) -> dict[str, object]:
         "exposed_by": RANDOM_DIRECTIONS,
         "units": Units(default=120, quick=60, of="pair", reason="20 templates limit every interval; six pairs of each"),
         "models": ("smollm2-*", "path:*"),
+        "method": "The stream at the last token of each text is projected on the direction at the layer chosen for "
+        "steering; a pair's value is the share of texts of the other label that its texts lie on the right side of. "
+        "Random directions have the stream's covariance on neutral text.",
         "cost": Cost(draws=2, tokens=14),
     }
 

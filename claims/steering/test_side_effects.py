@@ -13,7 +13,7 @@ from claims.steering.comparison import swing_against_controls
 from claims.steering.finding import RANDOM_DIRECTIONS, everywhere
 from claims.steering.measurements import NAMES, describe, joint, swing
 from claims.steering.pictures import show_trade_off
-from claims.steering.wording import SESOI, SESOI_REASON, STEMS, controls_of
+from claims.steering.wording import SESOI, SESOI_REASON, STEERED, STEMS, controls_of, labelled_gap
 from fixtures.prompts.contrasts import stems
 from fixtures.prompts.neutral_text import neutral_passages
 from harness.claim import Cost, Margin, Metric, claim
@@ -22,7 +22,10 @@ from harness.values import UnitValues
 
 PASSAGES = 24
 """One of each topic but one: topics are the clusters, and have to be equally large."""
-SHARES_OF_DOSE = (0.5, 1.0, 1.5)
+SHARES_OF_DOSE = (0.5, 1.0, 2.0, 4.0)
+"""Up to where text falls apart."""
+RANDOM_SHOWN = 3
+"""Random directions that the trade-off has at the working dose: what a push of this length costs."""
 LOSS = Margin(
     "rise of the loss on neutral text",
     unit="nats per token",
@@ -44,6 +47,7 @@ def spares(contrast: str) -> dict[str, object]:
         **_common(contrast),
         "id": f"steering.{contrast}-spares-other-text",
         "statement": "The working dose moves the log-odds, and costs little where the text is about something else.",
+        "method": STEERED + " Damage: the same dose at every token of passages of Python's documentation but BOS.",
         "margins": (LOSS, KL),
         "cost": Cost(draws=150, tokens=1),
     }
@@ -55,6 +59,7 @@ def is_specific(contrast: str) -> dict[str, object]:
         **_common(contrast),
         "id": f"steering.{contrast}-is-specific",
         "statement": "The working dose moves the log-odds of its own contrast at least twice as far as any other's.",
+        "method": STEERED + " Specificity: the log-odds of the other contrasts' tokens under the same addition.",
         "margins": tuple(
             Margin(
                 _ratio(other), unit="ratio of means", at_least=-HALF, at_most=HALF, reason="half, in either direction"
@@ -79,6 +84,7 @@ def _common(contrast: str) -> dict[str, object]:
         "exposed_by": RANDOM_DIRECTIONS,
         "units": STEMS,
         "tier": "reliability",  # the shift of these log-odds chose the layer, damage the dose
+        "behaviour": labelled_gap(contrast),
         "models": ("smollm2-*", "path:*"),
     }
 
@@ -102,7 +108,18 @@ def measure_damage(model, subject, evidence, rng):
     evidence.margin(LOSS.name, joint(rise.of([working])))
     evidence.margin(KL.name, joint(kl.of([working])))
     by_dose = [swing(model, prompts, {at_dose(contrast, dose): found.direction}, dose=dose) for dose in doses]
-    show_trade_off(evidence, doses, by_dose, rise)
+    beside = dict(list(found.random.items())[:RANDOM_SHOWN])
+    pushes = damage(model, neutral, make=partial(everywhere, directions=beside, doses=[found.dose, -found.dose]))
+    show_trade_off(
+        evidence,
+        doses,
+        by_dose,
+        rise,
+        random={
+            "cost": pushes.rise().mean().reshape(len(beside), 2).mean(axis=1).tolist(),
+            "effect": np.abs(swing(model, prompts, beside, dose=found.dose).mean()).tolist(),
+        },
+    )
     evidence.note("Neutral text is steered at all of its tokens but BOS, with both signs; values are their mean.")
     evidence.decide()
 
@@ -116,7 +133,10 @@ def measure_specificity(model, subject, evidence, rng):
         if other != contrast:
             moved = swing(model, prompts, {"joint": found.direction}, dose=found.dose, contrast=other)
             evidence.margin(_ratio(other), moved, relative_to=evidence.measured())
-    evidence.note("The log-odds of the other contrasts are read on the same stems, which belong to this contrast.")
+    evidence.note(
+        "The log-odds of the other contrasts are read on the same stems, which belong to this contrast; tokens that "
+        "both contrasts list count for this one alone."
+    )
     evidence.decide()
 
 
@@ -146,21 +166,21 @@ def test_tense_spares_other_text(model, subject, evidence, rng):
     measure_damage(model, subject, evidence, rng)
 
 
-@claim(**is_specific("sentiment"), version=1)
+@claim(**is_specific("sentiment"), version=2)
 def test_sentiment_is_specific(model, subject, evidence, rng):
     measure_specificity(model, subject, evidence, rng)
 
 
-@claim(**is_specific("truth"), version=1)
+@claim(**is_specific("truth"), version=2)
 def test_truth_is_specific(model, subject, evidence, rng):
     measure_specificity(model, subject, evidence, rng)
 
 
-@claim(**is_specific("formality"), version=1)
+@claim(**is_specific("formality"), version=2)
 def test_formality_is_specific(model, subject, evidence, rng):
     measure_specificity(model, subject, evidence, rng)
 
 
-@claim(**is_specific("tense"), version=1)
+@claim(**is_specific("tense"), version=2)
 def test_tense_is_specific(model, subject, evidence, rng):
     measure_specificity(model, subject, evidence, rng)

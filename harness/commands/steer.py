@@ -26,17 +26,18 @@ from harness.steering import (
 if TYPE_CHECKING:
     from harness.models.model import Model
 
-DOSE = 2.0
-"""At twice as much, half-way up SmolLM2, text that has nothing to do with the contrast falls apart."""
-
 
 @click.command()
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
 @click.option("--model", "model_id", required=True, metavar="ID", help="The model.")
-@click.option("--contrast", "name", required=True, metavar="NAME", help="What to steer along: sentiment, ...")
 @click.option(
-    "--dose", "doses", multiple=True, type=float, default=(DOSE,), show_default=True, metavar="NUMBER",
-    help="How much, in tenths of the residual stream's mean norm (repeatable); negative for the other way.",
+    "--contrast", "name", required=True, metavar="NAME",
+    help="What to steer along: sentiment, truth, formality, tense, or what other mechanisms announce.",
+)  # fmt: skip
+@click.option(
+    "--dose", "doses", multiple=True, type=float, metavar="NUMBER",
+    help="How much, in tenths of the residual stream's mean norm (repeatable); negative for the other way.  "
+    "[default: the declared]",
 )  # fmt: skip
 @click.option("--layer", type=int, metavar="NUMBER", help="The layer before which it is added  [default: the declared]")
 @click.option("--method", type=click.Choice(tuple(METHODS)), help="How the direction is found  [default: the declared]")
@@ -74,6 +75,7 @@ def steer(
     direction = _direction(model, contrast, layer=layer, method=method or contrast.method)
     for line in _about(model, contrast, direction, temperature=temperature, seed=seed):
         click.echo(line)
+    doses = doses or (contrast.dose(model),)
     conditions = {"without": [], **{f"dose {dose:g}": [add(direction, dose=dose)] for dose in doses}}
     found = generate_each(model, rows, steerings=conditions, sampling=Sampling(new_tokens, temperature, seed))
     written = {condition: each.texts(model) for condition, each in found.items()}

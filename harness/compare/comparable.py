@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.declaration import UNREGISTERED
+
 Entry = Mapping[str, Any]
 
-_NOT_DECLARED = frozenset(
-    {"version", "declaration_hash", "source", "profiles", "cost", "mechanism", "body_sha256", "registration"}
-)
+_NOT_DECLARED = UNREGISTERED | {"version", "declaration_hash", "source", "mechanism", "body_sha256", "registration"}
 _SHOWN = 60
 """Characters of a declared value that are shown."""
 

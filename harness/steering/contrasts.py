@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from harness.models.model import Model
 
 
+DOSE = 2.0
+"""At twice as much, half-way up SmolLM2, text that has nothing to do with the contrast falls apart."""
+
+
 @dataclass(frozen=True)
 class SteeringContrast:
     """One contrast, and where it works.
@@ -33,6 +37,7 @@ class SteeringContrast:
         pairs: (model) -> its pairs of the discovery split, as tokens of that model; NotSuited where its tokenizer does
             not suit them.
         layers: the working layer by model id, chosen on the discovery split; other models get their middle layer.
+        doses: the working dose by model id, chosen there too; other models get `DOSE`.
         site: where the direction lives.
         method: the name of its method in `harness.steering.METHODS`.
     """
@@ -42,12 +47,17 @@ class SteeringContrast:
     negative: str
     pairs: Callable[[Model], ContrastPairs] = field(repr=False)
     layers: Mapping[str, int] = field(default_factory=dict)
+    doses: Mapping[str, float] = field(default_factory=dict)
     site: str = SITE
     method: str = "mean-difference"
 
     def layer(self, model: Model) -> int:
         """The working layer on a model, or half of its layers where none is declared."""
         return self.layers.get(model.id, model.n_layers // 2)
+
+    def dose(self, model: Model) -> float:
+        """The working dose on a model, or `DOSE` where none is declared."""
+        return self.doses.get(model.id, DOSE)
 
 
 def announced_contrasts(claims: Path) -> dict[str, SteeringContrast]:

@@ -19,6 +19,7 @@ from harness.report.figures.style import (
     new_figure,
     require_equal_lengths,
     styled,
+    wrapped,
 )
 from harness.report.text import number
 
@@ -75,9 +76,9 @@ def dose_response(
         _draw_response(axes, across, {"label": f"control {place + 1}", **control}, look=look)
     subject = {"label": line, "values": values, "low": low, "high": high}
     _draw_response(axes, across, subject, look={"linestyle": "-", "marker": "o", "color": ACCENT, "zorder": 4})
-    axes.set_xlabel(label(xlabel, length=70))
-    axes.set_ylabel(label(ylabel, length=42))
-    axes.set_title(label(title, length=64))
+    axes.set_xlabel(wrapped(xlabel, width=70))
+    axes.set_ylabel(wrapped(ylabel, width=42))
+    axes.set_title(wrapped(title, width=64))
     legend_below(axes, columns=2)
     return figure
 
@@ -102,7 +103,7 @@ def trade_off(
         doses: what stands beside the points.
         xlabel: what the cost is, with its unit.
         ylabel: what the effect is, with its unit.
-        controls: each with `label`, `cost` and `effect`.
+        controls: each with `label`, `cost` and `effect`; `joined: False` leaves its points apart, for several draws.
         line: what the subject is called.
         title: stands above.
 
@@ -114,19 +115,20 @@ def trade_off(
     figure, axes = new_figure(height=3.3, width=5.8)
     for place, control in enumerate(controls):
         lost, won = _pair(control["cost"], control["effect"])
-        named = label(control.get("label", f"control {place + 1}"), length=40)
-        axes.plot(lost, won, linestyle=_DASHES[place], marker=_MARKERS[place], color=GREY, markerfacecolor="white",
+        named = wrapped(control.get("label", f"control {place + 1}"), width=60)
+        dash = _DASHES[place] if control.get("joined", True) else "none"
+        axes.plot(lost, won, linestyle=dash, marker=_MARKERS[place], color=GREY, markerfacecolor="white",
                   markersize=4.5, linewidth=1.1, label=named)  # fmt: skip
     lost, won = _pair(cost, effect)
     if len(doses) != lost.size:
         raise StoreError(f"trade-off: {len(doses)} doses for {lost.size} points")
-    axes.plot(lost, won, "-o", color=ACCENT, markersize=5, linewidth=1.5, label=label(line, length=40), zorder=4)
+    axes.plot(lost, won, "-o", color=ACCENT, markersize=5, linewidth=1.5, label=wrapped(line, width=60), zorder=4)
     _write_doses(axes, lost, won, names=[_dose(dose) for dose in doses])
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.margins(0.12)
-    axes.set_xlabel(label(xlabel, length=70) + "\nbeside each point: its dose")
-    axes.set_ylabel(label(ylabel, length=48))
-    axes.set_title(label(title, length=64))
+    axes.set_xlabel(wrapped(xlabel, width=70) + "\nbeside each point: its dose")
+    axes.set_ylabel(wrapped(ylabel, width=48))
+    axes.set_title(wrapped(title, width=64))
     if controls:
         legend_below(axes, columns=2)
     return figure
@@ -144,7 +146,7 @@ def _draw_response(axes: Axes, doses: Array, row: Mapping[str, Any], *, look: Ma
         strong = look["color"] == ACCENT
         axes.fill_between(doses[order], low[order], high[order], color=GREY if strong else PALE, linewidth=0,
                           alpha=0.45 if strong else 0.7)  # fmt: skip
-    shown = label(named, length=44) + (" (95 % band)" if banded else "")
+    shown = wrapped(named, width=60) + (" (95 % band)" if banded else "")
     axes.plot(doses[order], values[order], **{"markersize": 4.5, "linewidth": 1.4, **look, "label": shown})
 
 
