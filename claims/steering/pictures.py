@@ -73,6 +73,7 @@ def show_trade_off(
         "trade_off",
         "Effect and damage",
         caption="Each point a dose, in tenths of the mean norm; grey: random directions at the working dose.",
+        n=f"{len(swings[0].units)} stems for the effect, {len(rise.units)} passages for the damage",
         doses=list(doses),
         controls=[{"label": "random directions, working dose", "joined": False, **random}],
         cost=lost.tolist(),
