@@ -38,7 +38,8 @@ def add_compare_options(parser: pytest.Parser) -> None:
     """Declare the options of the gate."""
     add = parser.getgroup("mechclaims").addoption
     add("--compare", metavar="PATH", help="a baseline or run folder; says after the run what changed against it")
-    add("--compare-fail", metavar="EXPR", help=f"fail on regressions by these rules, e.g. {DEFAULT}")
+    example = DEFAULT.replace("%", "%%")  # argparse formats help texts
+    add("--compare-fail", metavar="EXPR", help=f"fail on regressions by these rules, e.g. {example}")
     add(
         "--compare-any-model",
         action="store_true",

@@ -164,6 +164,12 @@ def test_an_unknown_model_is_a_usage_error_before_anything_runs(suite, pytester)
     assert not (pytester.path / "reports").exists()
 
 
+def test_the_help_shows_every_option(suite):
+    shown = suite(toy(), "--help").stdout.str()
+    assert "--compare-fail=EXPR" in shown
+    assert "effect:20%," in shown
+
+
 def test_collecting_and_dry_runs_write_nothing(suite, pytester):
     suite(toy(), "--collect-only")
     result = suite(toy(), "--dry-run")
