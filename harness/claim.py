@@ -218,8 +218,8 @@ class Evidence:
     def picture(self, kind: str, name: str, *, caption: str, n: str = "", **data: Any) -> None:
         """Record data for the function of `harness.report.figures` that `kind` names; `n`: `60 pairs`, if not units."""
         check_picture(self.claim, kind, name=name, data=data)
-        own = {"n": n} if n else {}
-        self._append("pictures", {"kind": kind, "name": name, "caption": caption, **own, **jsonable(data)})
+        own = {"n": n, **data} if n else data
+        self._append("pictures", {"kind": kind, "name": name, "caption": caption, **jsonable(own)})
 
     def track(self, items: Iterable[Item], what: str, *, total: int | None = None) -> Iterator[Item]:
         """The same items, announcing progress on the way."""

@@ -1,6 +1,8 @@
-"""What a body filled in as the subject's own values, held against what was declared and asked for. No statistics."""
+"""What a body filled in, held against what was declared and asked for: its own values, its pictures. No statistics."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,6 +17,16 @@ ROUNDING = 1e-6
 """In float32 a softmax sums to 1 within this."""
 PROBABILITY_SPAN = 2.0
 """What a difference of two differences of probabilities can reach: 1 less -1."""
+AXIS_TITLES: Mapping[str, tuple[str, ...]] = {
+    "matrix": ("unit", "xlabel", "ylabel"),
+    "head_map": ("unit",),
+    "distribution": ("unit",),
+    "bars": ("unit",),
+    "curve": ("xlabel", "ylabel"),
+    "dose_response": ("xlabel", "ylabel"),
+    "trade_off": ("xlabel", "ylabel"),
+}
+"""What says, for each kind of picture, what its axes and its colours mean and in which unit."""
 
 
 def check_range(claim: Claim, treated: UnitValues, *, control: UnitValues) -> None:
@@ -59,3 +71,13 @@ def check_treated(claim: Claim, treated: UnitValues, *, n_units: int, subject: S
         f"{', '.join(subject.heads)}; give one row for each of these, or a single row named "
         f"{' or '.join(map(repr, WHOLE))}"
     )
+
+
+def check_picture(claim: Claim, kind: str, *, name: str, data: Mapping[str, object]) -> None:
+    """Refuse a picture without the titles of its axes: a stored one cannot be given them later."""
+    missing = [title for title in AXIS_TITLES.get(kind, ()) if not str(data.get(title) or "").strip()]
+    if missing:
+        raise DeclarationError(
+            f"claim {claim.id!r}: picture {name!r} of kind {kind!r} has no {', '.join(missing)}; give "
+            f"evidence.picture({', '.join(f'{one}=...' for one in missing)}) what each of these is, with its unit"
+        )
