@@ -108,7 +108,7 @@ def browser(session: nox.Session) -> None:
     session.run(*command, env={"MECHCLAIMS_PAGES": str(pages)})
 
 
-@nox.session(venv_backend="none", requires=["env"])
+@nox.session(venv_backend="none", requires=["env"], default=False)
 def negatives(session: nox.Session) -> None:
     """Ask the claims on SmolLM2 where their mechanism is missing; arguments after `--` go to pytest."""
     _run_tests(session, "-m", "negatives", *session.posargs)

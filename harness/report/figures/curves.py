@@ -14,11 +14,12 @@ from harness.report.figures.style import (
     INK,
     PALE,
     finite_array,
-    label,
     legend_below,
+    line_count,
     new_figure,
     require_equal_lengths,
     styled,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _GOLDEN = 0.6180339887498949
+_STRIP_INCHES, _BAR_INCHES, _LINE_INCHES = 0.55, 0.21, 0.15
+"""Least height of a group's strip and of a bar, and the height of a line of a name."""
 
 
 @styled
@@ -54,12 +57,12 @@ def curve(
         bottom, top = finite_array(low, axes=1, what="curve: low"), finite_array(high, axes=1, what="curve: high")
         require_equal_lengths("curve", y=values, low=bottom, high=top)
         axes.fill_between(across, bottom, top, color=PALE, linewidth=0, label="95 % interval")
-    axes.plot(across, values, "-o", color=ACCENT, markersize=4, linewidth=1.5, label=label(line, length=40))
+    axes.plot(across, values, "-o", color=ACCENT, markersize=4, linewidth=1.5, label=wrapped(line, width=60))
     if baseline is not None:
         axes.axhline(float(baseline), color=INK, linewidth=1, linestyle="--", label="baseline")
-    axes.set_xlabel(label(xlabel, length=70))
-    axes.set_ylabel(label(ylabel, length=42))
-    axes.set_title(label(title, length=64))
+    axes.set_xlabel(wrapped(xlabel, width=70))
+    axes.set_ylabel(wrapped(ylabel, width=42))
+    axes.set_title(wrapped(title, width=64))
     legend_below(axes, columns=3)
     return figure
 
@@ -88,19 +91,19 @@ def distribution(
         StoreError: a group is empty or not finite, or the labels are not as many as the groups.
     """
     names, groups = _named_groups(treated, control, labels=labels)
-    figure, axes = new_figure(height=0.9 + 0.55 * len(groups))
+    shown = [f"{wrapped(name, width=36)}\nn = {group.size}" for name, group in zip(names, groups, strict=True)]
+    row_inches = max(_STRIP_INCHES, 0.08 + _LINE_INCHES * line_count(shown))
+    figure, axes = new_figure(height=0.9 + row_inches * len(groups))
     for row, group in enumerate(groups):
         _draw_strip(axes, group, row=row, treated=row == 0)
     if threshold is not None:
         axes.axvline(float(threshold), color=INK, linewidth=1, linestyle="--")
-    axes.set_yticks(
-        range(len(groups)),
-        [f"{label(name, length=34)}\nn = {group.size}" for name, group in zip(names, groups, strict=True)],
-    )
+    axes.set_yticks(range(len(groups)), shown)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     dashed = " · dashed: threshold" if threshold is not None else ""
-    axes.set_xlabel(f"{label(unit, length=60)}\ndot: one value · bar: mean{dashed}")
-    axes.set_title(label(title, length=84))
+    alone = " · diamond: a single value" if any(group.size == 1 for group in groups) else ""
+    axes.set_xlabel(f"{wrapped(unit, width=70)}\ndot: one value · bar: mean{alone}{dashed}")
+    axes.set_title(wrapped(title, width=84))
     return figure
 
 
@@ -113,9 +116,10 @@ def bars(
     low: object = None,
     high: object = None,
     threshold: float | None = None,
+    ylabel: str = "",
     title: str = "",
 ) -> Figure:
-    """One horizontal bar per label, with its 95 % interval and a dashed threshold.
+    """One horizontal bar per label, its 95 % interval, a dashed line at `threshold`; `ylabel` says what the labels are.
 
     Raises:
         StoreError: labels, values and bounds have different lengths.
@@ -124,22 +128,25 @@ def bars(
     if len(labels) != lengths.size:
         raise StoreError(f"bars: {len(labels)} labels for {lengths.size} values")
     places = np.arange(lengths.size)
-    figure, axes = new_figure(height=0.95 + 0.21 * lengths.size)
+    names = [wrapped(name, width=44) for name in labels]
+    row_inches = max(_BAR_INCHES, 0.06 + _LINE_INCHES * line_count(names))
+    figure, axes = new_figure(height=0.95 + row_inches * lengths.size)
     axes.barh(places, lengths, height=0.68, color=PALE, edgecolor=GREY, linewidth=0.8)
     if low is not None and high is not None:
         left, right = finite_array(low, axes=1, what="bars: low"), finite_array(high, axes=1, what="bars: high")
         require_equal_lengths("bars", values=lengths, low=left, high=right)
         axes.hlines(places, left, right, color=ACCENT, linewidth=1.6)
-    axes.plot(lengths, places, "o", color=ACCENT, markersize=3.5)
+    axes.plot(lengths, places, "o", color=ACCENT, markersize=3.5, clip_on=False)
     axes.axvline(0, color=INK, linewidth=0.8)
     if threshold is not None:
         axes.axvline(float(threshold), color=INK, linewidth=1, linestyle="--")
-    axes.set_yticks(places, [label(name, length=40) for name in labels])
+    axes.set_yticks(places, names)
     axes.set_ylim(lengths.size - 0.4, -0.6)
     parts = ["line: 95 % interval"] if low is not None and high is not None else []
-    parts += ["dashed: threshold"] if threshold is not None else []
-    axes.set_xlabel(label(unit, length=70) + ("\n" + " · ".join(parts) if parts else ""))
-    axes.set_title(label(title, length=84))
+    parts += ["dashed: reference value"] if threshold is not None else []
+    axes.set_xlabel(wrapped(unit, width=70) + ("\n" + " · ".join(parts) if parts else ""))
+    axes.set_ylabel(wrapped(ylabel, width=42))
+    axes.set_title(wrapped(title, width=84))
     return figure
 
 
@@ -162,6 +169,9 @@ def _draw_strip(axes: Axes, values: NDArray[np.float64], *, row: int, treated: b
     colour = ACCENT if treated else GREY
     alpha = 0.75 if values.size <= 300 else 0.3
     marker = "o" if treated else "s"
+    if values.size == 1:  # its mean would hide it
+        axes.plot(values, [row], "D", color=colour, markersize=6, zorder=4)
+        return
     axes.plot(values, row + spread, marker, color=colour, markersize=2.8, alpha=alpha, markeredgewidth=0)
     mean = float(values.mean())
     axes.plot([mean, mean], [row - 0.36, row + 0.36], color=INK, linewidth=2, zorder=4)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from harness.errors import StoreError
 from harness.report.effects import Effect, deciding_effect, effects_of
-from harness.report.figures.style import ACCENT, GREY, INK, PALE, label, new_figure, styled
+from harness.report.figures.style import ACCENT, GREY, INK, PALE, label, line_count, new_figure, styled, wrapped
 from harness.report.reading import SYMBOLS, Entry, model_label, verdict_of
 from harness.report.text import effect_text, must_be, number
 
@@ -27,7 +27,9 @@ BEYOND = "beyond its own threshold (at 0), in multiples of the claim's SESOI or 
 _ROW_INCHES = 0.19
 _SYMLOG_FROM = 6.0
 _LEGEND = "filled: holds · hollow: does not · grey zone: where the interval must lie · line: 95 %"
-_TEXT_LENGTH = 44
+_NAME_WIDTH, _TEXT_LENGTH = 56, 44
+_LINE_INCHES = 0.14
+"""Height of a line of a name that takes more than one."""
 _HEADER_LENGTH = 60
 
 
@@ -77,30 +79,35 @@ def beyond_row(record: Entry) -> ForestRow:
 
 
 @styled
-def draw_forest(rows: Sequence[ForestRow], *, xlabel: str, title: str = "") -> Figure:
-    """The figure of these rows, top to bottom.
+def draw_forest(rows: Sequence[ForestRow], *, xlabel: str, row_inches: float = _ROW_INCHES, title: str = "") -> Figure:
+    """The figure of these rows, top to bottom; one of a single line is `row_inches` high.
 
     Raises:
         StoreError: no row has an effect.
     """
     if not any(row.effects for row in rows):
         raise StoreError("a forest plot needs at least one measured effect")
-    heights = [max(1.0, 0.45 * len(row.effects)) for row in rows]
-    figure, axes = new_figure(height=0.95 + _ROW_INCHES * sum(heights))
+    names = ["" if row.header else wrapped(row.name, width=_NAME_WIDTH) for row in rows]
+    texts = [wrapped(row.text, width=_TEXT_LENGTH if row.effects else 2 * _TEXT_LENGTH) for row in rows]
+    heights = [
+        max(1.0, 0.45 * len(row.effects), 0.2 + _LINE_INCHES / row_inches * lines if lines > 1 else 0.0)
+        for row, lines in zip(rows, map(line_count, zip(names, texts, strict=True)), strict=True)
+    ]
+    figure, axes = new_figure(height=0.95 + row_inches * sum(heights))
     _set_x_axis(axes, rows=rows, xlabel=xlabel)
     centres = []
     top = 0.0
-    for row, height in zip(rows, heights, strict=True):
+    for row, text, height in zip(rows, texts, heights, strict=True):
         centres.append(top + height / 2)
-        _draw_row(axes, row, centre=centres[-1], height=height)
+        _draw_row(axes, replace(row, text=text), centre=centres[-1], height=height)
         top += height
     axes.set_ylim(top, 0)
-    axes.set_yticks(centres, ["" if row.header else label(row.name, length=52) for row in rows])
+    axes.set_yticks(centres, names)
     axes.tick_params(axis="y", length=0, pad=7)
     axes.spines["left"].set_visible(False)
-    legend = _LEGEND + (" · tick: another condition" if any(row.others for row in rows) else "")
+    legend = _LEGEND + (" · tick: another condition or seed" if any(row.others for row in rows) else "")
     figure.supxlabel(legend, fontsize=8)  # under the whole figure: under narrow axes it would be cut off
-    figure.suptitle(label(title, length=100), x=0.01, ha="left", fontsize=9.5) if title else None
+    figure.suptitle(wrapped(title, width=100), x=0.01, ha="left", fontsize=9.5) if title else None
     return figure
 
 
@@ -140,7 +147,7 @@ def _draw_row(axes: Axes, row: ForestRow, *, centre: float, height: float) -> No
         axes.text(
             1.01,
             centre,
-            label(row.text, length=_TEXT_LENGTH if row.effects else 2 * _TEXT_LENGTH),
+            row.text,
             transform=axes.get_yaxis_transform(),
             va="center",
             fontsize=7.5,
@@ -193,4 +200,4 @@ def _set_x_axis(axes: Axes, *, rows: Sequence[ForestRow], xlabel: str) -> None:
         axes.set_xlim(min(low * 1.3, -0.15), max(high * 1.3, 1.3))
     else:
         axes.set_xlim(low - margin, high + 2 * margin)
-    axes.set_xlabel(label(xlabel, length=100))
+    axes.set_xlabel(wrapped(xlabel, width=64))

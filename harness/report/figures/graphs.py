@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.errors import StoreError, did_you_mean
-from harness.report.figures.style import ACCENT, GREY, INK, PALE, label, legend_below, new_figure, styled
+from harness.report.figures.style import ACCENT, GREY, INK, PALE, label, legend_below, new_figure, styled, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def circuit(
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     axes.set_ylabel("layer")
-    axes.set_title(label(title, length=84))
+    axes.set_title(wrapped(title, width=84))
     legend_below(axes, columns=4, title=_legend_title(edges, unit=unit))
     return figure
 
@@ -109,9 +109,9 @@ def _draw_class(axes: Axes, members: Sequence[str], *, places: Mapping[str, Poin
     shape, face = _SHAPES[place % len(_SHAPES)], _FACES[place // len(_SHAPES)]
     across, up = zip(*(places[one] for one in members), strict=True)
     axes.plot(across, up, shape, color=ACCENT, markerfacecolor=face, markeredgecolor=INK, markersize=8,
-              label=f"{label(name, length=26)} ({len(members)})", zorder=4)  # fmt: skip
+              label=f"{label(name, length=40)} ({len(members)})", zorder=4)  # fmt: skip
     for one in members:
-        axes.annotate(label(one, length=8), places[one], xytext=(5, 4), textcoords="offset points", va="bottom",
+        axes.annotate(label(one, length=12), places[one], xytext=(5, 4), textcoords="offset points", va="bottom",
                       fontsize=7, color=INK, path_effects=[withStroke(linewidth=2, foreground="white")],
                       zorder=5)  # fmt: skip
 

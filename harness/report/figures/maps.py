@@ -14,11 +14,12 @@ from harness.report.figures.style import (
     SIGNED_COLOURS,
     WIDTH_INCHES,
     finite_array,
-    label,
+    line_count,
     new_figure,
     styled,
     thinned,
     token_label,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _CHARACTER = 0.62
 """Width of a digit as a share of the font size."""
 _CELLS_INCHES, _LABEL_INCHES = 5.0, 0.075
 """Width of a matrix's cells (the rest are names and the colour bar), and of a character of its labels."""
+_MOST_LINES = 3
+"""Names of columns that would take more lines than this are turned."""
 
 
 @styled
@@ -68,7 +71,7 @@ def head_map(values: object, *, unit: str, marked: Sequence[str] = (), title: st
         _frame(axes, layer=layer, head=head)
     length = 70 if wide else 58
     named = _framed(marked, length=length)
-    axes.set_title("\n".join(part for part in (label(title, length=length), named) if part))
+    axes.set_title("\n".join(part for part in (wrapped(title, width=length), named) if part))
     return figure
 
 
@@ -91,9 +94,10 @@ def pattern(matrix: object, *, tokens: Sequence[str], head: str, title: str = ""
     fontsize = 8 if len(places) <= 18 else 6.5
     axes.set_xticks(places, names, rotation=90, fontsize=fontsize)
     axes.set_yticks(places, names, fontsize=fontsize)
-    axes.set_xlabel("key: token attended to")
-    axes.set_ylabel("query: token attending")
-    axes.set_title(label(title or f"head {head}", length=60))
+    token = "token id" if all(str(one).isdigit() for one in tokens) else "token"
+    axes.set_xlabel(f"key: {token} attended to")
+    axes.set_ylabel(f"query: {token} attending")
+    axes.set_title(wrapped(title or f"head {head}", width=60))
     return figure
 
 
@@ -104,9 +108,9 @@ def matrix(
     rows: Sequence[object],
     columns: Sequence[object],
     unit: str,
+    xlabel: str,
+    ylabel: str,
     marked: Sequence[Sequence[object]] = (),
-    xlabel: str = "",
-    ylabel: str = "",
     title: str = "",
 ) -> Figure:
     """A cell per row and column, with its number where there are few; marked cells are framed.
@@ -116,25 +120,27 @@ def matrix(
         rows: names of the rows, from the top.
         columns: names of the columns.
         unit: what the colour and the numbers mean.
-        marked: cells as (row name, column name).
         xlabel: what the columns are.
         ylabel: what the rows are.
+        marked: cells as (row name, column name).
         title: stands above.
 
     Raises:
-        StoreError: not a matrix with one name per row and column, a name that stands twice, or a marked cell that it
-            does not have.
+        StoreError: not a matrix with one name per row and column, a name that stands twice, an axis without a title,
+            or a marked cell that it does not have.
     """
     cells = finite_array(values, axes=2, what="matrix")
     count, across = cells.shape
     down, right = _axis_names("row", rows, count=count), _axis_names("column", columns, count=across)
     places = [_named_cell(cell, rows=down, columns=right) for cell in marked]
-    figure, axes = new_figure(height=min(7.5, max(2.2, 1.3 + 0.3 * count)))
+    if not (xlabel.strip() and ylabel.strip()):
+        raise StoreError(f"matrix: xlabel {xlabel!r} and ylabel {ylabel!r}: say what the columns and the rows are")
+    figure, axes = new_figure(height=min(7.5, max(2.2, 1.4 + 0.3 * count)))
     image = _draw_matrix(axes, cells, unit=unit)
     _name_cells(axes, down, right)
-    axes.set_xlabel(label(xlabel, length=70))
-    axes.set_ylabel(label(ylabel, length=42))
-    axes.set_title(label(title, length=84))
+    axes.set_xlabel(wrapped(xlabel, width=70))
+    axes.set_ylabel(wrapped(ylabel, width=26 if count < 8 else 42))
+    axes.set_title(wrapped(title, width=84))
     if cells.size <= NUMBERED_CELLS:
         _write_numbers(axes, image, cells)
     for row, column in places:
@@ -161,7 +167,7 @@ def _draw_matrix(
     figure = axes.get_figure(root=True)
     assert figure is not None, "axes without a figure"
     bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
-    bar.set_label(label(unit, length=48))
+    bar.set_label(wrapped(unit, width=32))
     return image
 
 
@@ -198,10 +204,14 @@ def _write_numbers(axes: Axes, image: AxesImage, cells: np.ndarray[tuple[int, ..
 def _name_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
     """Names of rows and columns, as many as fit; those of columns turned where they would touch."""
     shown = thinned(len(rows), at_most=28)
-    axes.set_yticks(shown, [label(rows[place], length=24) for place in shown])
+    axes.set_yticks(shown, [wrapped(rows[place], width=30, most_lines=2) for place in shown])
     shown = thinned(len(columns), at_most=32)
-    names = [label(columns[place], length=18) for place in shown]
-    turned = max(map(len, names)) * _LABEL_INCHES > _CELLS_INCHES / len(names)
+    room = int(_CELLS_INCHES / _LABEL_INCHES / len(shown))
+    names = [wrapped(columns[place], width=max(room, 1), most_lines=9) for place in shown]
+    words = [word for place in shown for word in columns[place].split()]
+    turned = max(map(len, words), default=0) > room or line_count(names) > _MOST_LINES
+    if turned:
+        names = [wrapped(columns[place], width=30, most_lines=2) for place in shown]
     axes.set_xticks(shown, names, rotation=90 if turned else 0)
 
 
@@ -243,5 +253,7 @@ def _frame(axes: Axes, *, layer: int, head: int) -> None:
 
     for colour, width in (("black", 3.0), ("white", 1.4)):
         axes.add_patch(
-            Rectangle((head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=width, zorder=3)
+            Rectangle(
+                (head - 0.5, layer - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=width, zorder=3, clip_on=False
+            )
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from harness.errors import StoreError, did_you_mean
@@ -15,6 +16,10 @@ from harness.report.reading import Entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_HEAD = re.compile(r"\d+\.\d+", re.ASCII)
+_NUMBERED = re.compile(r"(.*\D)\s\d+")
 
 
 def draw(picture: Entry) -> Figure:
@@ -45,10 +50,20 @@ def _matrix(picture: Entry, title: str) -> Figure:
         columns=picture["columns"],
         unit=picture["unit"],
         marked=picture.get("marked", ()),
-        xlabel=picture.get("xlabel", ""),
-        ylabel=picture.get("ylabel", ""),
+        xlabel=picture.get("xlabel") or _told_by(picture["columns"], otherwise="column"),
+        ylabel=picture.get("ylabel") or _told_by(picture["rows"], otherwise="row"),
         title=title,
     )
+
+
+def _told_by(names: Sequence[object], *, otherwise: str) -> str:
+    """What an axis is, as far as its names say it: older records do not."""
+    texts = [str(name) for name in names]
+    heads = [text.partition(",")[0] for text in texts]
+    if any(map(_HEAD.fullmatch, heads)) and all(_HEAD.fullmatch(head) or head == "joint" for head in heads):
+        return "head (layer.head)" + ("; joint: together" if "joint" in heads else "")
+    words = {match[1] for match in map(_NUMBERED.fullmatch, texts) if match}
+    return words.pop() if len(words) == 1 and all(map(_NUMBERED.fullmatch, texts)) else otherwise
 
 
 def _pattern(picture: Entry, title: str) -> Figure:
@@ -88,6 +103,7 @@ def _bars(picture: Entry, title: str) -> Figure:
         high=picture.get("high"),
         unit=picture["unit"],
         threshold=picture.get("threshold"),
+        ylabel=picture.get("ylabel", ""),
         title=title,
     )
 

@@ -13,10 +13,10 @@ from harness.report.figures.style import (
     INK,
     PALE,
     finite_array,
-    label,
     legend_below,
     new_figure,
     styled,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def power(
     if across[0] <= 1 <= across[-1]:
         axes.axvline(1, color=INK, linewidth=0.8, label="the SESOI: support is false up to here")
     axes.set_ylim(-3, 103)
-    axes.set_xlabel(label(xlabel, length=70))
+    axes.set_xlabel(wrapped(xlabel, width=70))
     axes.set_ylabel("samples that support the claim (%)")
-    axes.set_title(label(title, length=64))
+    axes.set_title(wrapped(title, width=64))
     legend_below(axes, columns=2)
     return figure
 
@@ -112,6 +112,6 @@ def calibration(
     sized = " and ".join(str(count) for count in dict.fromkeys(counts))
     axes.set_xlabel(f"conditions, from the fewest misses to the most (%); n = {sized}")
     axes.set_ylabel("samples that miss the truth (%)")
-    axes.set_title(label(title, length=64))
+    axes.set_title(wrapped(title, width=64))
     legend_below(axes, columns=2)
     return figure

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import os
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -104,18 +105,31 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 def label(text: object, *, length: int = 46) -> str:
     """One printable line for a figure: shortened in the middle, characters without a glyph written as `U+4E2D`."""
-    line = "".join(char if ord(char) in _glyphs() else f"U+{ord(char):04X}" for char in plain(text))
+    line = _printable(text)
     if len(line) <= length:
         return line
     tail = length // 3
     return f"{line[: length - tail - 1]}…{line[-tail:]}"
 
 
+def wrapped(text: object, *, width: int, most_lines: int = 6) -> str:
+    """The whole text in lines of at most `width` characters; shortened only where it would take too many of them."""
+    lines = textwrap.wrap(_printable(text), width)
+    if len(lines) > most_lines:
+        lines = textwrap.wrap(label(text, length=width * most_lines * 2 // 3), width)[:most_lines]
+    return "\n".join(lines)
+
+
+def line_count(names: Iterable[str]) -> int:
+    """Lines of the tallest of these texts, at least one."""
+    return max((name.count("\n") + 1 for name in names), default=1)
+
+
 def token_label(token: object) -> str:
-    """A token with its spaces and newlines made visible, at most 12 characters."""
+    """A token with its spaces and newlines made visible, at most 20 characters."""
     shown = str(token).replace("\n", "↵").replace("\t", "→")
     visible = "·" + shown[1:] if shown.startswith(" ") else shown
-    return label(visible, length=12)
+    return label(visible, length=20)
 
 
 def thinned(count: int, *, at_most: int) -> list[int]:
@@ -159,12 +173,16 @@ def legend_below(axes: Axes, *, columns: int, title: str | None = None) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None, "axes without a figure"
     handles, names = axes.get_legend_handles_labels()
-    widest = _MARK_INCHES + _LETTER_INCHES * max(map(len, names), default=0)
+    widest = _MARK_INCHES + _LETTER_INCHES * max((len(line) for name in names for line in name.split("\n")), default=0)
     used = min(columns, max(1, int(figure.get_figwidth() / widest)))
-    lines = -(-len(names) // used) + (title is not None)
+    lines = -(-len(names) // used) * line_count(names) + (title is not None)
     figure.set_figheight(figure.get_figheight() + _LINE_INCHES * lines)
     figure.legend(handles, names, loc="outside lower center", ncols=used, frameon=False, title=title,
                   title_fontsize=8)  # fmt: skip
+
+
+def _printable(text: object) -> str:
+    return "".join(char if ord(char) in _glyphs() else f"U+{ord(char):04X}" for char in plain(text))
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from harness.report.figures.style import (
     new_figure,
     require_equal_lengths,
     styled,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -70,16 +71,16 @@ def faithfulness(
         rows = names + 0.36 * ((place + 0.5) / len(ratios) - 0.5)
         shown = np.clip(values, left, right)
         axes.plot(shown, rows, _SHAPES[place], color=ACCENT, markerfacecolor=_FACES[place], markersize=5, zorder=4,
-                  label=label(stratum, length=30))  # fmt: skip
+                  label=wrapped(stratum, width=60))  # fmt: skip
         for outside, marker in ((values < left, "<"), (values > right, ">")):
             axes.plot(shown[outside], rows[outside], marker, color=INK, markersize=8, markerfacecolor="none", zorder=5)
         known = np.isfinite(values)
         inside, total = inside + int(((values >= low) & (values <= high))[known].sum()), total + int(known.sum())
-    axes.set_yticks(names, [label(name, length=34) for name in templates])
+    axes.set_yticks(names, [label(name, length=60) for name in templates])
     axes.set_ylim(len(templates) - 0.4, -0.6)
     axes.set_ylabel("template")
     grey = f"grey: [{low:g}, {high:g}], where the ratio of means must lie; {inside} of {total} marks do"
-    axes.set_xlabel(f"{label(unit, length=80)}\n{grey}")
-    axes.set_title(label(title, length=84))
+    axes.set_xlabel(f"{wrapped(unit, width=80)}\n{grey}")
+    axes.set_title(wrapped(title, width=84))
     legend_below(axes, columns=min(len(ratios), 4))
     return figure
