@@ -218,8 +218,8 @@ class Evidence:
     def picture(self, kind: str, name: str, *, caption: str, n: str = "", **data: Any) -> None:
         """Record data for the function of `harness.report.figures` that `kind` names; `n`: `60 pairs`, if not units."""
         check_picture(self.claim, kind, name=name, data=data)
-        own = {"n": n, **data} if n else data
-        self._append("pictures", {"kind": kind, "name": name, "caption": caption, **jsonable(own)})
+        own = jsonable({"n": n, **data} if n else data)
+        self._append("pictures", {"kind": kind, "name": name, "caption": caption, **own})
 
     def track(self, items: Iterable[Item], what: str, *, total: int | None = None) -> Iterator[Item]:
         """The same items, announcing progress on the way."""
@@ -235,7 +235,8 @@ class Evidence:
         """Judge what was measured against the declaration; DeclarationError where something declared is missing."""
         if self.decided:
             raise DeclarationError(f"claim {self.claim.id!r}: decide() was called twice; one claim has one verdict")
-        unfilled = [control.name for control in self.claim.controls if control.name not in self._against]
+        named = [control.name for control in self.claim.controls]
+        unfilled = [name for name in named if name not in self._against]
         unfilled += [margin.name for margin in self.claim.margins if margin.name not in self._margins]
         if self.claim.exact:
             unfilled = [] if self._exact is not None else ["evidence.exact(value=..., population=...)"]
@@ -250,9 +251,7 @@ class Evidence:
             judge_evidence(
                 self.claim,
                 treated=self._treated,
-                against=tuple(
-                    self._against[control.name] for control in self.claim.controls if control.name in self._against
-                ),
+                against=tuple(self._against[name] for name in named if name in self._against),
                 margins=self._margins,
                 exact=self._exact,
                 shares=self.sections.pop("shares", ()),
@@ -294,10 +293,8 @@ class Evidence:
         self._against[name] = against
 
     def _undeclared(self, name: str, known: Sequence[str]) -> DeclarationError:
-        listed = ", ".join(repr(entry) for entry in known) or "none"
-        return DeclarationError(
-            f"claim {self.claim.id!r}: {name!r} is not declared; declared are {listed}.{did_you_mean(name, known)}"
-        )
+        listed = f"declared are {', '.join(map(repr, known)) or 'none'}.{did_you_mean(name, known)}"
+        return DeclarationError(f"claim {self.claim.id!r}: {name!r} is not declared; {listed}")
 
     def _append(self, section: str, entry: object) -> None:
         self.sections.setdefault(section, []).append(entry)

@@ -60,7 +60,7 @@ def availability_of(bound: BoundClaim) -> Availability:
         return Availability(here=True, where=file, bytes=file.stat().st_size, remedy="")
     found = availability(find(bound.model_id))
     if bound.needs_weights_only and not found.here:
-        remedy = f"{found.remedy} (or, for this claim alone: --weights {bound.model_id}=FILE.safetensors)"
+        remedy = f"{found.remedy} (or, for this claim alone: --weights {bound.model_id}=FILE)"
         return Availability(here=False, where=None, bytes=0, remedy=remedy)
     return found
 

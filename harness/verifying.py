@@ -19,7 +19,9 @@ from harness.declaration import Claim
 from harness.errors import DeclarationError, MechclaimsError, StatisticsError, StoreError
 from harness.evidence import jsonable, plain_from_json
 from harness.rejudging import rejudged, withheld
+from harness.report.reasons import quoted_names
 from harness.restoring import claim_of
+from harness.stats.reasons import same_reason
 from harness.store import MANIFEST, Run, supported_claims
 
 State = Literal["agrees", "differs", "damaged", "not recomputed"]
@@ -156,6 +158,7 @@ def _verified(record: Entry, found: Verification) -> Verification:
         return replace(found, state="not recomputed", reason=str(error))
     again = rejudged(record, claim)
     stored = {name: record[name] for name in again.sections}
+    stored["judgement"] = _reworded(record, again.sections["judgement"])
     differences = (*_declaration_differs(record, claim), *_differing(stored, again.sections, ""))
     measured = bool(record["measured"] or record["exact"])
     name = (claim.id, claim.version)
@@ -168,6 +171,20 @@ def _verified(record: Entry, found: Verification) -> Verification:
         assay=name if _rests_on_assay(record, claim) else None,
         shows=name if found.verdict == "supported" and not record["exploratory"] and not differences else None,
     )
+
+
+def _reworded(record: Entry, again: Entry) -> Entry:
+    """The stored judgement, a reason that an older version worded otherwise as it is made now: its numbers decide."""
+    stored, names = record["judgement"], quoted_names(record)
+
+    def worded(one: Entry, other: Entry) -> Entry:
+        reason = str(other["reason"])
+        return {**one, "reason": reason} if same_reason(str(one["reason"]), reason, names=names) else one
+
+    components = stored["components"]
+    if len(components) == len(again["components"]):
+        components = [worded(one, other) for one, other in zip(components, again["components"], strict=True)]
+    return worded({**stored, "components": components}, again)
 
 
 def _declaration_differs(record: Entry, claim: Claim) -> Iterator[Difference]:

@@ -194,13 +194,38 @@ def test_a_share_is_recorded_with_its_interval():
 def test_tables_pictures_and_notes_become_plain_values_and_nan_is_refused():
     found = evidence()
     found.table("doses", columns=["head", "nats"], rows=[["1.0", np.float64(0.5)]])
-    found.picture("curve", "dose", caption="c", x=(0.0, 1.0), y=np.array([0.0, 2.0]))
+    found.picture("curve", "dose", caption="c", x=(0.0, 1.0), y=np.array([0.0, 2.0]), xlabel="dose", ylabel="nats")
     found.note("a caveat")
     assert found.sections["tables"][0]["rows"] == [["1.0", 0.5]]
     assert found.sections["pictures"][0]["y"] == [0.0, 2.0]
     assert found.sections["notes"] == ["a caveat"]
     with pytest.raises(StoreError, match="NaN"):
-        found.picture("curve", "dose", caption="c", y=[float("nan")])
+        found.picture("curve", "dose", caption="c", y=[float("nan")], xlabel="dose", ylabel="nats")
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "missing"),
+    [
+        ("matrix", {"unit": "nats", "xlabel": "head"}, "ylabel"),
+        ("matrix", {}, "unit, xlabel, ylabel"),
+        ("curve", {"xlabel": "dose", "ylabel": " "}, "ylabel"),
+        ("bars", {"labels": ["1.0"]}, "unit"),
+    ],
+)
+def test_a_picture_whose_axes_have_no_titles_is_refused_by_its_name(kind, data, missing):
+    found = evidence()
+    with pytest.raises(DeclarationError, match=rf"picture 'scores' of kind '{kind}' has no {missing};"):
+        found.picture(kind, "scores", caption="c", **data)
+    assert "pictures" not in found.sections
+
+
+def test_a_picture_made_on_other_data_than_the_units_states_its_own_n():
+    found, title = evidence(), "every head"
+    found.picture("head_map", title, caption="c", unit="nats", values=[[1.0]], n="12 sequences")
+    found.picture("head_map", title, caption="c", unit="nats", values=[[1.0]])
+    first, second = found.sections["pictures"]
+    assert first["n"] == "12 sequences"
+    assert "n" not in second, "records without it keep their content hashes"
 
 
 def test_progress_names_the_claim_and_counts_what_is_done():

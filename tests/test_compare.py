@@ -560,6 +560,20 @@ def test_updating_may_keep_what_was_not_measured_again(baseline, folder, honest)
     assert done.comparison.count() == {"changed": 1, "unchanged": 1}
 
 
+def test_a_baseline_knows_at_which_commit_each_record_was_measured(baseline, folder):
+    def measured_at(commit, name, *records, **options):
+        run = folder(name, *records, info={"interrupted": False, "finished": "2026-01-31T12:07:00Z", "commit": commit})
+        update_baseline([run], baseline=baseline, **options)
+        return open_run(baseline).info["measured_at"]
+
+    first, second = "toy.larger__induction-2l@0__seed0.json", "toy.larger__induction-2l@1__seed0.json"
+    assert measured_at("a", "S", measured(), measured(model_id="induction-2l@1")) == {"a": [first, second]}
+    assert measured_at("b", "T", measured(offset=1.4), keep_others=True) == {"b": [first], "a": [second]}
+    older = {name: value for name, value in open_run(baseline).info.items() if name != "measured_at"}
+    (baseline / "run.json").write_text(json.dumps(older))
+    assert measured_at("c", "U", measured(offset=1.3), keep_others=True) == {"c": [first]}, "nobody knows the other's"
+
+
 def test_a_dry_run_leaves_the_baseline_as_it_is(baseline, folder):
     before = {path.name: path.read_bytes() for path in baseline.iterdir()}
     update_baseline([folder("S", measured(offset=1.4))], baseline=baseline, dry_run=True)

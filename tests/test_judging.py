@@ -110,7 +110,7 @@ def test_the_claim_of_less_is_the_mirror_image_of_the_claim_of_greater(effect):
 def test_every_control_must_be_beaten():
     sections = judged(drawn(2.0), shuffled(drawn(0.0, seed=1)), Against("fresh", "label", drawn(1.9, seed=2)))
     assert verdict_of(sections) == "too small"  # 0.1 above the second control, where 0.5 is asked
-    assert "'fresh'" in sections["judgement"]["reason"]
+    assert "“fresh”" in sections["judgement"]["reason"]
     assert [outcome["holds"] for outcome in sections["judgement"]["outcomes"]] == [True, False]
 
 

@@ -334,3 +334,14 @@ def test_the_swaps_of_some_sequences_have_the_same_effects(model):
     everything, _ = swap_effects(model, some, swap, heads=("1.3",))
     few, _ = swap_effects(model, some.first(3), swap.first(3), heads=("1.3",))
     np.testing.assert_allclose(few.values, everything.values[:, :3], atol=1e-5)
+
+
+def test_tokens_of_a_picture_are_their_text_escaped_where_it_cannot_be_printed_and_ids_where_there_is_none():
+    from claims.induction.test_prefix_matching import token_names
+
+    texts = {1: "<|im_start|>", 5: " the", 6: "\r", 7: "\ufffd", 8: "né"}
+    tokenizer = SimpleNamespace(decode=lambda tokens: texts[tokens[0]])
+    tokens = np.array([1, 5, 6, 7, 8])
+    named = token_names(SimpleNamespace(tokenizer=tokenizer), tokens)
+    assert named == ["<|im_start|>", " the", r"'\r'", r"'\ufffd'", "né"]
+    assert token_names(SimpleNamespace(tokenizer=None), tokens) == ["1", "5", "6", "7", "8"]

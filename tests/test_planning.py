@@ -97,7 +97,7 @@ def test_a_weights_file_makes_a_claim_about_weights_possible_and_no_other(missin
     given = {"weights": {"induction-2l@0": file}}
     assert availability_of(bound(of_weights, **given)) == Availability(here=True, where=file, bytes=5, remedy="")
     assert availability_of(bound(**given)).here is False
-    assert "--weights induction-2l@0=FILE.safetensors" in availability_of(bound(of_weights)).remedy
+    assert "--weights induction-2l@0=FILE)" in availability_of(bound(of_weights)).remedy
     assert availability_of(bound()).remedy == "mechclaims train it"
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 KEY_RATIO = 3.0
 """A key frequency has at least so many times an equal share of W_E; 200 permutations of tokens give 2.5 (tested)."""
+KEY_RULE = f"Key frequencies w have at least {KEY_RATIO:g} times an equal share of the squared norm of W_E."
+"""For the methods of the claims that use them."""
 SETS = 20
 """Members of a population: the fewest of which a rank of 1 is among the top 5 %."""
 FEW = 10

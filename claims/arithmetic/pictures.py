@@ -9,7 +9,7 @@ import numpy as np
 
 from claims.arithmetic.measurements import HeadsAt, by_place
 from claims.arithmetic.misreading import LEFT, LEFT_SHARE
-from claims.arithmetic.neuron_measurements import FOUND, SELECTIVE, FoundAt, sets_called
+from claims.arithmetic.neuron_measurements import FOUND, SELECTIVE, TWINS, FoundAt, sets_called
 from claims.arithmetic.patching import attention_to_pairs
 from fixtures.prompts.sums import ANSWERS, DIGITS, Sums
 from harness.interventions import Engine
@@ -36,8 +36,11 @@ def show_attention(evidence: Evidence, engine: Engine, sums: Sums, *, heads: Hea
     evidence.picture(
         "matrix",
         "Attention by role",
-        caption=f"Mean over answer places 1 to 4 of {len(sums)} sums; the rest goes to signs and to earlier digits.",
+        caption="Mean over answer places 1 to 4; the rest goes to signs and to earlier digits.",
+        n=f"{len(sums)} sums",
         unit="attention probability",
+        xlabel="pair attended to, seen from the answer digit",
+        ylabel="head (layer.head)",
         rows=names,
         columns=list(ROLES),
         values=by_role / len(places),
@@ -58,6 +61,8 @@ def show_misreading(evidence: Evidence, values: UnitValues, *, alone: Mapping[st
         "Digits that break",
         caption="A row's digit heads read another sum's digits at the row's own pair; every answer digit is read.",
         unit="fall of the right digit's probability",
+        xlabel="answer digit that is read (0: leftmost)",
+        ylabel="heads that misread their pair",
         rows=[f"heads of place {place}" for place in places],
         columns=[f"digit {digit}" for digit in range(ANSWERS)],
         values=[[digit[place] for digit in digits] for place in places],
@@ -67,6 +72,8 @@ def show_misreading(evidence: Evidence, values: UnitValues, *, alone: Mapping[st
         "Digit by head",
         caption="Each head of the model misreads the place's own pair alone.",
         unit="fall of the right digit's probability",
+        xlabel="head that misreads (layer.head)",
+        ylabel="answer digit (0: leftmost)",
         rows=[f"digit {place}" for place in places],
         columns=list(alone),
         values=[[row[place] for row in alone.values()] for place in places],
@@ -88,15 +95,24 @@ def show_left(evidence: Evidence, values: UnitValues, *, place: int) -> None:
 
 
 def show_places(
-    evidence: Evidence, name: str, *, caption: str, unit: str, values: UnitValues, components: Sequence[str]
+    evidence: Evidence,
+    name: str,
+    *,
+    caption: str,
+    unit: str,
+    xlabel: str,
+    values: UnitValues,
+    components: Sequence[str],
 ) -> None:
-    """A matrix of means: places by components (heads, and the joint set)."""
+    """A matrix of means: places by components (heads, and the joint set), which `xlabel` names."""
     means = [by_place(values, component) for component in components]
     evidence.picture(
         "matrix",
         name,
         caption=caption,
         unit=unit,
+        xlabel=xlabel,
+        ylabel="answer place that the carry goes into",
         rows=[f"into place {place}" for place in means[0]],
         columns=list(components),
         values=[[mean[place] for mean in means] for place in means[0]],
@@ -117,7 +133,8 @@ def show_neuron_sets(evidence: Evidence, values: UnitValues, *, others: Sequence
         "Neurons taken from the twin with the other carry",
         caption="Mean over both directions. Sets of as many: carry neurons, the most carry-selective by their "
         "index, those found with permuted carry labels, and others of the layer.",
-        unit="rise of probability",
+        unit="rise of the probability of the twin's digit",
+        xlabel="set of neurons taken from the twin",
         values=shown,
         components=list(groups),
     )
@@ -137,7 +154,8 @@ def show_neurons(evidence: Evidence, found: Mapping[int, FoundAt], *, place: int
         "matrix",
         f"Carry neurons of place {place}",
         caption="Mean activation by answer digit, without a carry and with one; the neurons that write most for it.",
-        **found[place].tuned,
+        n=f"{TWINS} twin pairs of the discovery split",
+        **found[place].tuned | {"xlabel": "answer digit and carry", "ylabel": "neuron (layer.neuron)"},
     )
     others = sets_called("others")
     evidence.table(

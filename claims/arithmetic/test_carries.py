@@ -58,6 +58,10 @@ PERMUTATIONS = 5
     ),
     models=MODELS,
     cost=Cost(draws=80, tokens=17),
+    method="Pairs of sums with and without a carry into a digit, matched on the digit and on the sum mod 10 of the "
+    "pair deciding the carry: the carry heads' outputs at the position predicting it come from another sum without "
+    "one (resample ablation). Controls: 20 random draws of as many other heads; random vectors as long as the change "
+    "(residual covariance), mean of 5; carry labels of donors and pairs permuted, mean of 5.",
     version=2,
 )
 def test_carry_heads_break_sums_with_a_carry_only(model, subject, evidence, rng):
@@ -128,7 +132,8 @@ def test_carry_heads_break_sums_with_a_carry_only(model, subject, evidence, rng)
         evidence,
         "Fall with a carry less fall without one",
         caption="Outputs at the place are taken from sums without a carry: each head, and the place's carry heads.",
-        unit="probability",
+        unit="difference of two falls of probability",
+        xlabel="head whose output is replaced (layer.head); joint: the place's carry heads",
         values=values,
         components=[*model.heads(), JOINT],
     )
@@ -137,6 +142,7 @@ def test_carry_heads_break_sums_with_a_carry_only(model, subject, evidence, rng)
         "The carry heads' ablation",
         caption="Sums with a carry into the digit, and sums without one.",
         unit="fall of the right digit's probability",
+        xlabel="sums with a carry into the digit, and without one",
         values=values,
         components=["with", "without"],
     )
@@ -172,6 +178,10 @@ def test_carry_heads_break_sums_with_a_carry_only(model, subject, evidence, rng)
     tier="reliability",  # patching between such twins selected the heads
     models=MODELS,
     cost=Cost(draws=40, tokens=17),
+    method="Twin sums differ in one digit pair, whose sum is s or s + 10, and so in the carry into one answer digit: "
+    "at the position predicting that digit, the carry heads' outputs are patched from the twin (each direction in "
+    "half of them) and the likeliest token is read (in the controls: the probability of the twin's digit). Controls: "
+    "20 random draws of as many other heads; a sum with a carry into another digit changed.",
     version=3,
 )
 def test_patching_carry_heads_moves_the_digit_by_one(model, subject, evidence, rng):
@@ -224,7 +234,8 @@ def test_patching_carry_heads_moves_the_digit_by_one(model, subject, evidence, r
         evidence,
         "Carry patching",
         caption="Probability of the twin's digit when each head is patched from it, and the place's carry heads.",
-        unit="probability",
+        unit="probability of the twin's digit",
+        xlabel="head patched from the twin (layer.head); joint: the place's carry heads",
         values=values,
         components=[*model.heads(), JOINT],
     )

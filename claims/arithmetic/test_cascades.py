@@ -59,6 +59,10 @@ TWIN_LENGTHS = (1, 2, 3)
     tier="reliability",  # half of the difference is what selected the heads, one at a time and three at most
     models=MODELS,
     cost=Cost(draws=80, tokens=17),
+    method="The carry heads' outputs, at the position predicting the digit, are patched from a twin sum that differs "
+    "in the carry into it; mean of both directions. Once the next pair to the right decides the carry, once the one "
+    "after it, through a pair that sums to nine. Controls: the same difference for 20 random draws of as many other "
+    "heads; the carry heads on the cascade's pairs reordered, the nine after the deciding pair.",
     version=2,
 )
 def test_carry_heads_do_not_bring_cascades(model, subject, evidence, rng):
@@ -112,7 +116,8 @@ def test_carry_heads_do_not_bring_cascades(model, subject, evidence, rng):
             evidence,
             f"Patching {'single carries' if kind == 'single' else 'cascades through one nine'}",
             caption="Probability of the twin's digit: each head patched from the twin, and the place's carry heads.",
-            unit="probability",
+            unit="probability of the twin's digit",
+            xlabel="head patched from the twin (layer.head); joint: the place's carry heads",
             values=values,
             components=[f"{name}, {kind}" for name in (*model.heads(), JOINT)],
         )
@@ -147,6 +152,10 @@ def test_carry_heads_do_not_bring_cascades(model, subject, evidence, rng):
     ),
     models=MODELS,
     cost=Cost(draws=12, tokens=17),
+    method="Nothing is intervened on: at answer digits 0 to 2 (0 is the leftmost), the right digit's logit less the "
+    "largest other one, on sums where the carry into the digit passes two pairs that sum to nine. Controls, on "
+    "matched sums: the same deciding pair next to the digit's own, followed by other pairs or by the nines; the same "
+    "nines where the pair after them makes no carry.",
     version=2,
 )
 def test_the_models_errors_sit_in_cascades(model, evidence, rng):
@@ -197,7 +206,9 @@ def test_the_models_errors_sit_in_cascades(model, evidence, rng):
         "bars",
         "Least lead of a sum's right digits",
         caption="By how many pairs of nine the sum's longest cascade passes.",
-        unit="logits",
+        n=f"{ERRORS_IN} sums of each length",
+        unit="least lead (logits)",
+        ylabel="pairs of nine in the longest cascade",
         labels=[str(row[0]) for row in rows],
         values=[row[4] for row in rows],
     )
@@ -205,7 +216,8 @@ def test_the_models_errors_sit_in_cascades(model, evidence, rng):
         evidence,
         "Lead of the right digit",
         caption="The same digits: a single carry, one with nines behind it, one through two nines, nines without one.",
-        unit="logits",
+        unit="lead of the right digit (logits)",
+        xlabel="kind of sum",
         values=values,
         components=["single", "reordered", "cascade", "nines"],
     )

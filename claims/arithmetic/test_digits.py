@@ -62,6 +62,10 @@ CONTROLS = (
     tier="reliability",  # this attention selected the heads
     models=MODELS,
     cost=Cost(draws=2, tokens=17),
+    method="On uniformly drawn sums, as many for each of answer digits 1 to 5 (0 is the leftmost): attention from the "
+    "position that predicts the digit to the two operand digits in its place, summed, mean over the digit's heads. "
+    "Controls: 20 draws of as many heads, at random for each digit from the model's other heads; the digit heads' "
+    "attention to the other four digit pairs, mean per pair.",
 )
 def test_digit_heads_attend_to_their_own_pair(model, subject, evidence, rng):
     from harness.interventions import Engine
@@ -130,6 +134,10 @@ def test_digit_heads_attend_to_their_own_pair(model, subject, evidence, rng):
     ),
     models=MODELS,
     cost=Cost(draws=120, tokens=17),
+    method="On uniformly drawn sums, as many for each of answer digits 1 to 5 (0 is the leftmost): at the two operand "
+    "digits in its place, the value vectors of the digit's heads come from another random sum (resample ablation). "
+    "Controls: 20 random draws of as many other heads; random vectors as long as the heads' change at each position "
+    "(residual covariance), mean of 5; the same heads with a neighbouring pair replaced.",
     version=2,
 )
 def test_misreading_the_own_pair_breaks_the_digit_alone(model, subject, evidence, rng):
@@ -203,6 +211,10 @@ def test_misreading_the_own_pair_breaks_the_digit_alone(model, subject, evidence
     ),
     models=MODELS,
     cost=Cost(draws=50, tokens=17),
+    method="At the leading digit of each operand, the value vectors of the heads of answer digit 1 (0 is the "
+    "leftmost) come from another random sum (resample ablation); sums are drawn uniformly. Controls: 20 random draws "
+    "of as many other heads; random vectors as long as the heads' change at each position (residual covariance), "
+    "mean of 5; the same heads with the next pair replaced. The margin is read at digit 0.",
 )
 def test_misreading_the_first_pair_spares_the_leftmost_digit(model, subject, evidence, rng):
     from harness.interventions import Engine

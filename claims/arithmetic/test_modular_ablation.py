@@ -11,6 +11,7 @@ import numpy as np
 from claims.arithmetic.modular_measurements import (
     FEW,
     GUESSING_NATS,
+    KEY_RULE,
     describe,
     keys_of,
     loss_by_part,
@@ -21,11 +22,12 @@ from claims.arithmetic.modular_measurements import (
     rank,
 )
 from claims.arithmetic.modular_model import one_layer
-from harness.claim import Control, Metric, claim
+from harness.claim import Behaviour, Control, Metric, claim
 from harness.fourier import excluded, only, restricted, without
 
 MODELS = ("modular-addition-113@*",)
 CONTROLS = (Control("other frequencies", "component"), Control("permuted tokens", "label"))
+GUESS = Behaviour("loss of a guess, ln 113", size=GUESSING_NATS)
 DESTROYED = 0.5 * GUESSING_NATS
 DESTROYED_REASON = "half of ln 113 = 4.73 nats, the loss of a model that knows nothing"
 PRESERVED = 0.95 * GUESSING_NATS
@@ -45,6 +47,10 @@ PRESERVED_REASON = "95 % of ln 113 = 4.73 nats, what a model that knows nothing 
     exposed_by="other frequencies: as many directions, waves in a + b too",
     units=None,
     models=MODELS,
+    method=f"{KEY_RULE} Over all 12,769 pairs, the logits' components along cos and sin of w(a + b) are projected "
+    "out for these w, and the mean cross entropy is compared with the intact model's. Populations: 20 random sets of "
+    "as many other frequencies; the key ones after a random permutation of the numbers a and b, 20 draws.",
+    behaviour=GUESS,
     version=2,
 )
 def test_logits_without_the_key_frequencies_do_not_add(model, evidence, rng):
@@ -69,6 +75,10 @@ def test_logits_without_the_key_frequencies_do_not_add(model, evidence, rng):
     exposed_by="other frequencies: as many, taken from the same logits",
     units=None,
     models=MODELS,
+    method=f"{KEY_RULE} Over all 12,769 pairs, of the logits only their mean over pairs and the components along cos "
+    "and sin of w(a + b) are kept for these w. Populations, each member counted as no worse than a guess: 20 random "
+    "sets of as many other frequencies; the key ones after a random permutation of the numbers a and b, 20 draws.",
+    behaviour=GUESS,
     version=2,
 )
 def test_logits_of_the_key_frequencies_alone_add(model, evidence, rng):
@@ -92,6 +102,10 @@ def test_logits_of_the_key_frequencies_alone_add(model, evidence, rng):
     exposed_by="permuted tokens: as many dimensions over the numbers, of waves over other orders of them",
     units=None,
     models=MODELS,
+    method=f"{KEY_RULE} These frequencies' cosines and sines over the numbers are projected out of W_E, and the "
+    "whole model is run again on all 12,769 pairs. Populations: 20 random sets of as many other frequencies; the key "
+    "ones after a random permutation of the numbers, 10 draws.",
+    behaviour=GUESS,
     version=2,
 )
 def test_a_model_without_the_key_frequencies_in_its_embedding_does_not_add(model, evidence, rng):
@@ -115,6 +129,10 @@ def test_a_model_without_the_key_frequencies_in_its_embedding_does_not_add(model
     exposed_by="other frequencies: as many dimensions of the same embedding",
     units=None,
     models=MODELS,
+    method=f"{KEY_RULE} W_E keeps only its mean over the numbers and these frequencies' cosines and sines, and the "
+    "whole model is run again on all 12,769 pairs. Populations, each member counted as no worse than a guess: 20 "
+    "random sets of as many other frequencies; the key ones after a random permutation of the numbers, 10 draws.",
+    behaviour=GUESS,
     version=2,
 )
 def test_a_model_with_only_the_key_frequencies_in_its_embedding_adds(model, evidence, rng):

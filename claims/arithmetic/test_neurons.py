@@ -55,6 +55,10 @@ from harness.claim import Control, Cost, Metric, Units, claim
     tier="reliability",  # what neurons themselves write between such twins selected them
     models=("addition-5d-1l@*", "addition-5d-2l@*"),
     cost=Cost(draws=80, tokens=17),
+    method="At the position predicting answer digit 1 to 4, the last layer's 150 carry neurons (by direct logit "
+    "attribution) take their activations on a twin sum that differs only in the carry into the digit; mean of both "
+    "directions. Controls: 20 random sets of 150 others; random vectors as long as the MLP output's change, mean of "
+    "5; 150 neurons found with permuted carry labels, mean of 5; donors with another carry changed.",
 )
 def test_carry_neurons_move_the_digit_by_one(model, evidence, rng):
     from harness.interventions import Engine

@@ -27,6 +27,12 @@ START_01 = Control("start year ends in 01", "input")
     units=PROMPTS,
     models=MODELS,
     cost=Cost(draws=3, tokens=20),
+    method=(
+        "Probability after the last token of two-digit answers above the start year minus that of all others. Where "
+        "years are written digit by digit: of tens digits above the start year's minus those below. Shuffled years "
+        "score the same prediction by other prompts' start years; with a start year ending in 01 the original's "
+        "answers are scored."
+    ),
 )
 def test_years_after_the_start_year_are_predicted(model, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
@@ -47,6 +53,11 @@ def test_years_after_the_start_year_are_predicted(model, evidence, rng):
     units=PROMPTS,
     models=MODELS,
     cost=Cost(draws=3, tokens=20),
+    method=(
+        "Probability after the last token of the answer one above the start year's own minus that of the one below "
+        "it: two-digit tokens, or tens digits where years are written digit by digit. Shuffled years score the same "
+        "prediction by other prompts' start years; with a start year ending in 01 the original's answers are scored."
+    ),
     version=2,
 )
 def test_the_prediction_is_sharp_at_the_start_year(model, evidence, rng):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claims.greater_than.measurements import describe, draw, effects_through_mlps, means, total_effects
-from harness.claim import Control, Cost, Metric, Units, claim
+from harness.claim import Behaviour, Control, Cost, Metric, Units, claim
 from harness.population import circuit, matched_sets
 
 DISCOVERY = 15
@@ -33,6 +33,13 @@ SETS = 20
     tier="reliability",  # a part of the total effect that selected the heads
     models=("gpt2-small", "smollm2-*", "path:*"),
     cost=Cost(draws=10, tokens=20),
+    method=(
+        "Path patching: at the last token the year movers together take their outputs on the same prompt with a "
+        "start year ending in 01. With other heads frozen this reaches the MLPs from the first year mover's layer "
+        f"on; these alone take it, and what follows is recomputed. The same is done with up to {SETS} random sets of "
+        "as many heads (nearby layers, outside the circuit) and from the same prompt in another century."
+    ),
+    behaviour=Behaviour("probability difference", claim="greater-than.behaviour"),
     version=2,
 )
 def test_mlps_turn_the_start_year_into_a_preference(model, subject, evidence, rng):

@@ -10,8 +10,8 @@ from claims.greater_than.measurements import (
     same_dose_effects,
     total_effects,
 )
-from harness.claim import Control, Cost, Metric, Units, claim
-from harness.population import circuit, left_out, matched_heads
+from harness.claim import Behaviour, Control, Cost, Metric, Units, claim
+from harness.population import DRAWS, circuit, left_out, matched_heads
 
 MODELS = ("gpt2-small", "smollm2-*", "path:*")
 PROMPTS = Units(
@@ -23,6 +23,10 @@ CENTURY = Control("another century, same year", "input")
 LATER_CENTURY = Control("another century, same year: towards a later or earlier one", "input")
 DISCOVERY = 15
 """Prompts of the discovery split, one of each template, on which the 95th-percentile head is chosen."""
+BESIDE = (
+    f"The same is done with up to {DRAWS} single heads (nearby layers, outside the circuit), with 5 random vectors "
+    "per prompt as long as the change (residual-stream covariance) and from the same prompt in another century."
+)
 
 
 @claim(
@@ -41,6 +45,11 @@ DISCOVERY = 15
     tier="reliability",  # the heads were selected by this attention, among others
     models=MODELS,
     cost=Cost(draws=3, tokens=20),
+    method=(
+        "No intervention: each head's attention from the last token to the start year's last two digits, or to its "
+        "tens digit where years are written digit by digit. In the control earlier tokens of the prompt stand in the "
+        f"year's place. Other heads are up to {DRAWS} single heads of nearby layers outside the circuit."
+    ),
     version=3,
 )
 def test_year_movers_attend_to_the_start_year(model, subject, evidence, rng):
@@ -80,6 +89,11 @@ def test_year_movers_attend_to_the_start_year(model, subject, evidence, rng):
     tier="reliability",  # the heads were selected by this effect on the discovery split
     models=MODELS,
     cost=Cost(draws=12, tokens=20),
+    method=(
+        "Activation patching: at the last token each head alone takes its output on the same prompt with a start "
+        f"year ending in 01; everything after is recomputed. {BESIDE}"
+    ),
+    behaviour=Behaviour("probability difference", claim="greater-than.behaviour"),
     version=3,
 )
 def test_year_movers_matter(model, subject, evidence, rng):
@@ -119,6 +133,11 @@ def test_year_movers_matter(model, subject, evidence, rng):
     units=PROMPTS,
     models=MODELS,
     cost=Cost(draws=10, tokens=20),
+    method=(
+        "Activation patching: at the last token each head alone takes its output on the same prompt with a start "
+        "year 20 years later or earlier. The predicted year sums the answers' decades, weighted by probability. "
+        f"{BESIDE}"
+    ),
     version=3,
 )
 def test_year_movers_move_the_boundary(model, subject, evidence, rng):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from claims.induction.measurements import (
+    DONORS,
     chosen,
     copy_damage,
     describe,
@@ -13,8 +14,8 @@ from claims.induction.measurements import (
 )
 from fixtures.prompts.repeated import SHORT, repeated_random_tokens
 from harness.ablation import Ablation
-from harness.claim import Control, Cost, Margin, Metric, Units, claim
-from harness.population import circuit, left_out, matched_heads, matched_sets
+from harness.claim import Behaviour, Control, Cost, Margin, Metric, Units, claim
+from harness.population import DRAWS, circuit, left_out, matched_heads, matched_sets
 
 CONTROLS = (
     Control("other heads", "component"),
@@ -31,6 +32,19 @@ SETS = 24
 """Matched sets that are measured; each costs a pass over all sequences."""
 POPULATION_UNITS = 16
 """Sequences on which the other heads are ablated; the effect itself uses all."""
+GAIN = Behaviour(
+    "gain on the second copy", claim="induction.second-copy", against="shuffled second half, same positions"
+)
+
+
+def ablated_by(heads: str, *, others: str) -> str:
+    """In words: how heads are ablated, and what is ablated beside them."""
+    return (
+        f"On a random block of 10 to 30 tokens and its copy, the output of {heads} is replaced at every position by "
+        f"that on {DONORS} other such sequences (resampling, averaged) or by their mean within each copy; the smaller "
+        f"damage counts. Controls: {others} of nearby layers outside the circuit; random vectors as long as the "
+        "change (residual-stream covariance); the same with a fresh second half."
+    )
 
 
 @claim(
@@ -50,6 +64,8 @@ POPULATION_UNITS = 16
         default=16, quick=16, reason="discovery SD 0.3 nats at SESOI 0.6: 12 clusters have 90 % power at twice it"
     ),
     cost=Cost(draws=106, tokens=41),
+    method=ablated_by("each head alone", others=f"up to {DRAWS} single heads"),
+    behaviour=GAIN,
     version=3,
 )
 def test_ablating_an_induction_head_costs_the_second_copy(model, subject, evidence, rng):
@@ -77,6 +93,8 @@ def test_ablating_an_induction_head_costs_the_second_copy(model, subject, eviden
         default=16, quick=16, reason="discovery SD 0.6 nats at SESOI 0.6: 16 clusters have 90 % power at twice it"
     ),
     cost=Cost(draws=94, tokens=41),
+    method=ablated_by("all these heads", others=f"up to {SETS} random sets of as many heads"),
+    behaviour=GAIN,
     version=4,
 )
 def test_ablating_the_induction_heads_together_costs_the_second_copy(model, subject, evidence, rng):
@@ -156,6 +174,7 @@ def measure_ablation(model, evidence, rng, *, sets, others, matched):
         "bars",
         "Loss on the second copy when ablated",
         caption="Resampled; mean over sequences.",
+        n=f"{len(treated.units)} sequences, {len(population.units)} for the other heads",
         unit="nats per token",
         labels=[*sets, "mean of others"],
         values=[*resampled.second.mean(), population.mean().mean()],
@@ -179,7 +198,8 @@ def show_dose(model, evidence, sequences, donors, *, heads):
     evidence.picture(
         "curve",
         "Dose and damage",
-        caption="Share of the resampling change that is made; 12 sequences.",
+        caption="Share of the resampling change that is made.",
+        n=f"{len(points[0].units)} sequences",
         x=scales,
         y=[float(point.mean()[0]) for point in points],
         xlabel="share of the change",

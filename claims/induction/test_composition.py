@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from claims.induction.measurements import attention_damage, chosen, describe, donors_of, weaker
+from claims.induction.measurements import DONORS, attention_damage, chosen, describe, donors_of, weaker
 from fixtures.prompts.repeated import SHORT, repeated_random_tokens
 from harness.ablation import Ablation
 from harness.claim import Control, Cost, Metric, Units, claim
@@ -33,6 +33,13 @@ SETS = 24
     exposed_by="same dose, random direction",
     units=Units(default=32, quick=16, reason="discovery SD 0.1 at SESOI 0.1: 13 clusters have 90 % power at twice it"),
     cost=Cost(draws=49, tokens=41),
+    method=(
+        "On a random block of 10 to 30 tokens and its copy, the output of the previous-token heads is replaced at "
+        f"every position by that on {DONORS} other such sequences (resampling, averaged) or by their mean within each "
+        f"copy; the smaller fall counts. Controls: up to {SETS} random sets of as many earlier heads outside the "
+        "circuit; random vectors as long as the change (residual-stream covariance); the same with a fresh second "
+        "half."
+    ),
     version=4,
 )
 def test_ablating_previous_token_heads_blinds_induction_heads(model, subject, evidence, rng):
@@ -98,6 +105,11 @@ def test_ablating_previous_token_heads_blinds_induction_heads(model, subject, ev
     rival="early heads of large norm compose with everything",
     exposed_by="the score is normalised by both norms and ranked among all earlier heads",
     units=None,
+    method=(
+        "Frobenius norm of the product of an induction head's W_QK and a previous-token head's W_OV, over the "
+        "product of both norms; the mean over induction heads, for the previous-token head that scored highest in "
+        "discovery. It is ranked among all heads in layers before the first induction head."
+    ),
 )
 def test_a_previous_token_head_composes_with_induction_heads(weights, subject, evidence):
     from harness.composition import k_composition_matrix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from claims.induction.measurements import (
+    UNRELATED,
     copying_scores,
     describe,
 )
@@ -26,6 +27,12 @@ from harness.population import circuit, matched_heads
     exposed_by="the 95th percentile of the other heads",
     units=Units(default=32, quick=16, reason="discovery SD under 0.5 logits at SESOI 0.5: 13 clusters have 90 % power"),
     cost=Cost(draws=3, tokens=51),
+    method=(
+        "What each head's OV circuit would write, attending to one position of the first copy alone, is unembedded "
+        "at the final norm's mean scale in the second copy, and averaged over positions. The control scores "
+        f"{UNRELATED} random tokens that the block lacks. Other heads are single heads of nearby layers, outside the "
+        "circuit, that share no key-value head with these."
+    ),
 )
 def test_ov_circuits_of_induction_heads_copy(model, subject, evidence, rng):
     sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"))
@@ -61,6 +68,12 @@ def test_ov_circuits_of_induction_heads_copy(model, subject, evidence, rng):
     exposed_by="an unrelated token in the new one's place",
     units=Units(default=32, quick=16, reason="discovery SD 1 logit: 32 clusters have 80 % power at twice the SESOI"),
     cost=Cost(draws=30, tokens=41),
+    method=(
+        "In the second copy each head alone reads, at the positions after the matches, its values from a pass with "
+        "other tokens in the first copy; attention from its layer on is frozen. The control scores a third, "
+        "unrelated token. Other heads are single heads of nearby layers, outside the circuit, that share no "
+        "key-value head with these."
+    ),
 )
 def test_swapping_the_attended_token_moves_the_prediction(model, subject, evidence, rng):
     sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"), lengths=SHORT)
@@ -83,6 +96,7 @@ def test_swapping_the_attended_token_moves_the_prediction(model, subject, eviden
         "bars",
         "Prediction moved by one head's swapped value",
         caption="Mean over sequences; the query attends as before.",
+        n=f"{len(moved.units)} sequences, {len(population.units)} for the other heads",
         unit="logits",
         labels=[*subject.heads, "mean of others"],
         values=[*moved.mean(), population.mean().mean()],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from claims.induction.measurements import SHUFFLES, describe, second_copy_loss
 from fixtures.prompts.repeated import repeated_random_tokens
 from harness.attention import averaged
-from harness.claim import Control, Cost, Margin, Metric, Units, claim
+from harness.claim import Behaviour, Control, Cost, Margin, Metric, Units, claim
 
 
 @claim(
@@ -24,6 +24,11 @@ from harness.claim import Control, Cost, Margin, Metric, Units, claim
         default=32, quick=16, reason="discovery SD 1.5 nats at most: 30 clusters have 90 % power at twice the SESOI"
     ),
     cost=Cost(draws=12, tokens=51),
+    method=(
+        "A block of 10 to 40 different random tokens stands after BOS, and then again; the loss is the mean over the "
+        "second copy's tokens from its second on. In the controls the second half holds the block's tokens in random "
+        f"order (mean of {SHUFFLES} orders) or fresh random tokens."
+    ),
 )
 def test_the_second_copy_is_predicted(model, evidence, rng):
     sequences = repeated_random_tokens(model, n=evidence.n_units, rng=rng.for_("prompts"))
@@ -73,6 +78,15 @@ def test_the_second_copy_is_predicted(model, evidence, rng):
     units=Units(default=64, quick=64, reason="the ratio's interval must fit into +-5 %: half-width 2 % at 64"),
     models=("induction-2l@*",),
     cost=Cost(draws=24, tokens=51),
+    method=(
+        "A model's gain is its loss where the second half holds the block's tokens in random order (mean of "
+        f"{SHUFFLES} orders), minus its loss where it repeats the block of 10 to 40 random tokens. Controls are gains "
+        "of the one-layer model with the same training seed on the same sequences, over that order and over fresh "
+        "tokens."
+    ),
+    behaviour=Behaviour(
+        "gain on the second copy", claim="induction.second-copy", against="shuffled second half, same positions"
+    ),
 )
 def test_one_layer_is_not_enough(model, evidence, rng):
     from harness.models.model import load

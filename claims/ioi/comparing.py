@@ -14,7 +14,7 @@ import numpy as np
 from claims.ioi.measurements import HeadSets, describe, draw, singly
 from claims.ioi.same_dose import DRAWN, SAME_DOSE
 from fixtures.prompts.ioi import IoiPrompts
-from harness.claim import Control, Metric, Units
+from harness.claim import Behaviour, Control, Metric, Units
 from harness.population import DRAWS, circuit, left_out, matched_heads, matched_sets
 from harness.values import UnitValues
 
@@ -52,6 +52,45 @@ Counted towards IO both would be zero for any heads, since IO stands first as of
 """
 DISCOVERY = 30
 """Prompts of the discovery split on which the 95th-percentile set of other heads is chosen."""
+LOGIT_DIFFERENCE = Behaviour("logit difference", claim="ioi.behaviour")
+SINGLE_HEADS = f"Other heads are up to {DRAWS} single heads of nearby layers outside the circuit."
+KNOCKED_OUT = (
+    "A knocked-out head takes, position by position, its mean output over 10 or more prompts of the same template "
+    "with other names, none repeated; MLPs stay. ABC prompts have a third name at S2."
+)
+
+
+def patching(other: str) -> str:
+    """In words: activation patching of a class at the last token, from the same prompt that differs by `other`."""
+    return (
+        f"Activation patching: at the last token these heads together take their outputs on the same prompt {other}; "
+        "everything after is recomputed."
+    )
+
+
+def path_patching(at: str, other: str, *, into: str) -> str:
+    """In words: path patching of a class at one position, from the same prompt that differs by `other`."""
+    return (
+        f"Path patching: at {at} these heads together take their outputs on the same prompt {other}. With other heads "
+        f"frozen and MLPs recomputed this reaches {into}; these alone take it, and what follows is recomputed."
+    )
+
+
+def beside(draws: int = DRAWS, *, dose: bool = False) -> str:
+    """In words: the controls of `compare_together`, with so many sets of other heads and with the same-dose control."""
+    vectors = ", with 5 random vectors as long as the change (drawn with the residual stream's covariance)"
+    return (
+        f"The same is done with up to {draws} random sets of as many heads (nearby layers, outside the "
+        f"circuit){vectors if dose else ''} and on prompts with a third name at S2 (ABC)."
+    )
+
+
+def knocked_out(heads: str) -> str:
+    """In words: what is knocked out of the model, with random circuits as the control."""
+    return (
+        f"{heads} is knocked out. {KNOCKED_OUT} Random circuits are sets of as many heads in the same layers, drawn "
+        "from all heads and run alike on one prompt of each template."
+    )
 
 
 def compare_together(

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from claims.ioi.comparing import FIVE_PERCENT, MODELS, NO_REPEAT, OTHERS, SESOI, UNITS, compare_together
+from claims.ioi.comparing import (
+    FIVE_PERCENT,
+    LOGIT_DIFFERENCE,
+    MODELS,
+    NO_REPEAT,
+    OTHERS,
+    SESOI,
+    UNITS,
+    beside,
+    compare_together,
+)
 from claims.ioi.measurements import after, direct_effects, made_up, total_effects
 from harness.claim import Cost, Metric, claim
 
@@ -23,6 +33,12 @@ from harness.claim import Cost, Metric, claim
     tier="reliability",  # the metric that selected them
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
+    method=(
+        "The name movers are patched at the last token from the same prompt with other names, and what follows is "
+        "recomputed. What these later heads then write takes the place of what they wrote on the intact prompt, in "
+        f"the final residual stream alone. {beside()}"
+    ),
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_backup_name_movers_write_more_when_name_movers_are_gone(model, subject, evidence, rng):
@@ -52,6 +68,12 @@ def test_backup_name_movers_write_more_when_name_movers_are_gone(model, subject,
     units=UNITS,
     models=MODELS,
     cost=Cost(draws=16, tokens=18),
+    method=(
+        "At the last token the outputs of these heads together are exchanged for those on the same prompt with other "
+        "names: once in the final residual stream alone (direct effect), once with everything after recomputed "
+        f"(total effect). Both are falls of the logit difference. {beside()}"
+    ),
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_the_loss_of_name_movers_is_made_up_for(model, evidence, rng):

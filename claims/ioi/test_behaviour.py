@@ -27,6 +27,11 @@ ABC = Control("a third name in place of the repeated one (ABC)", "input")
     units=UNITS,
     models=MODELS,
     cost=Cost(draws=2, tokens=18),
+    method=(
+        "Logit of the name that is not repeated (IO) minus that of the repeated one (S), after the last token. "
+        f"Shuffled roles exchange IO and S as labels in half of each template's prompts (mean of {SHUFFLES} draws). "
+        "In ABC prompts a third name stands in place of the second mention."
+    ),
 )
 def test_the_model_prefers_the_name_that_is_not_repeated(model, evidence, rng):
     prompts = draw(model, rng, split="confirmation", n=evidence.n_units)
@@ -53,6 +58,11 @@ def test_the_model_prefers_the_name_that_is_not_repeated(model, evidence, rng):
     units=UNITS,
     models=MODELS,
     cost=Cost(draws=2, tokens=18),
+    method=(
+        "1 where the logit of the name that is not repeated (IO) lies above that of the repeated one (S) after the "
+        "last token, else 0. Shuffled roles exchange IO and S as labels by a coin for each prompt (mean of "
+        f"{SHUFFLES} draws). In ABC prompts a third name stands in place of the second mention."
+    ),
     version=2,
 )
 def test_the_model_is_right_prompt_by_prompt(model, evidence, rng):

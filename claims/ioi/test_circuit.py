@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from claims.ioi.comparing import NO_REPEAT, against_place
+from claims.ioi.comparing import LOGIT_DIFFERENCE, NO_REPEAT, against_place, knocked_out
 from claims.ioi.knock_out import joined, joint, knock_outs, nothing_repeated, random_circuits
 from claims.ioi.measurements import describe, draw
 from harness.circuits import endpoints, necessity, sufficiency
@@ -69,6 +69,7 @@ PER_PROMPT = Margin(
     ),
     models=MODELS,
     cost=Cost(draws=11, tokens=19),
+    method=knocked_out("On prompts with and without BOS every head outside the circuit"),
     version=3,
 )
 def test_the_circuit_alone_gives_the_logit_difference_of_the_model(model, subject, evidence, rng):
@@ -115,6 +116,8 @@ def test_the_circuit_alone_gives_the_logit_difference_of_the_model(model, subjec
     ),
     models=MODELS,
     cost=Cost(draws=95, tokens=19),
+    method=knocked_out("Every head outside the circuit"),
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_the_circuit_is_sufficient(model, subject, evidence, rng):
@@ -152,6 +155,8 @@ def test_the_circuit_is_sufficient(model, subject, evidence, rng):
     tier="reliability",  # the effects that selected its heads, together
     models=MODELS,
     cost=Cost(draws=95, tokens=19),
+    method=knocked_out("Every head of the circuit"),
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_the_circuit_is_necessary(model, subject, evidence, rng):
@@ -211,6 +216,7 @@ def compare(evidence, model, rng, *, circuits, measure, scores):
         "distribution",
         "Random circuits",
         caption="Mean over one prompt of each template; the control's values are random circuits.",
+        n=f"{len(evidence.measured().units)} prompts, {len(population.units)} for the random circuits",
         unit="logits",
         treated=evidence.measured().values[0],
         control=[population.mean()],

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from claims.ioi.comparing import NO_REPEAT, against_place
+from claims.ioi.comparing import KNOCKED_OUT, LOGIT_DIFFERENCE, MODELS, NO_REPEAT, UNITS, against_place
 from claims.ioi.finding import PARTS
 from claims.ioi.knock_out import counterparts, joint, knock_outs, nothing_repeated
 from claims.ioi.measurements import describe, draw
 from harness.circuits import completeness, endpoints, greedy_part, minimality, random_parts
-from harness.claim import Control, Cost, Margin, Metric, Units, claim
+from harness.claim import Control, Cost, Margin, Metric, claim
 from harness.population import DRAWS, circuit, left_out, matched_heads
 from harness.stats.matched_sets import distinct_sets
 from harness.values import UnitValues
 
-MODELS = ("gpt2-small", "smollm2-*", "path:*")
-FORTY = Units(
-    default=40, quick=40, full=80, of="prompt", reason="20 templates limit every interval; one prompt of each order"
-)
 DISCOVERY = 30
 A_FIFTH = 0.8
 CLASSES = tuple(part.name for part in PARTS)
@@ -60,9 +56,15 @@ BY_CHANCE = tuple(_apart(f"F(C\\K) - F(M\\K), random K {number + 1}") for number
     margins=(*BY_CLASS, *BY_CHANCE),
     rival="neither reacts, since nothing of the circuit matters",
     exposed_by="heads outside the circuit: knocked out in the same numbers and layers, they cost less",
-    units=FORTY,
+    units=UNITS,
     models=MODELS,
     cost=Cost(draws=83, tokens=19),
+    method=(
+        f"{RANDOM_PARTS} random parts K of the circuit C, each head in or out by a coin, are knocked out of the model "
+        f"M; in the control, as many heads of nearby layers outside C. The value is the mean over K. {KNOCKED_OUT} In "
+        "C all other heads are knocked out."
+    ),
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_the_circuit_reacts_to_a_loss_as_the_model_does(model, subject, evidence, rng):
@@ -122,10 +124,15 @@ def test_the_circuit_reacts_to_a_loss_as_the_model_does(model, subject, evidence
     controls=(Control("random parts of this size", "component"), *NO_REPEAT),
     rival="any part of this size brings model and circuit as far apart",
     exposed_by="random parts of this size",
-    units=FORTY,
+    units=UNITS,
     models=MODELS,
     profiles=("full",),  # the search takes minutes
     cost=Cost(draws=220, tokens=19),
+    method=(
+        "A part of the circuit, found by greedy search on discovery prompts, is knocked out of model and circuit "
+        f"alone; in the control, random parts of its size. {KNOCKED_OUT}"
+    ),
+    behaviour=LOGIT_DIFFERENCE,
     version=2,
 )
 def test_a_search_finds_a_part_without_which_model_and_circuit_come_apart(model, subject, evidence, rng):
@@ -173,9 +180,14 @@ def test_a_search_finds_a_part_without_which_model_and_circuit_come_apart(model,
     controls=(Control("heads added to the circuit", "component"), *NO_REPEAT),
     rival="any head that is added to the circuit changes it as much",
     exposed_by="heads added to the circuit: from the layers of its heads, taken away again",
-    units=FORTY,
+    units=UNITS,
     models=MODELS,
     cost=Cost(draws=98, tokens=19),
+    method=(
+        "In the circuit alone, the others of its class knocked out, each head is knocked out too; in the control "
+        f"other heads of nearby layers are added to the whole circuit, one at a time. {KNOCKED_OUT}"
+    ),
+    behaviour=LOGIT_DIFFERENCE,
     version=2,
 )
 def test_every_head_of_the_circuit_adds_something(model, subject, evidence, rng):

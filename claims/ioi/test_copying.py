@@ -57,6 +57,12 @@ COST = Cost(draws=1, tokens=10)
 SCALE_PROMPTS = 30
 SHUFFLES = 10
 TOP = 5
+METHOD = (
+    "Each head is taken to attend to a name after BOS alone. What its OV circuit writes, reading the name as the "
+    "first block leaves it, is unembedded at the final norm's mean scale on discovery prompts. Shuffled names score "
+    f"another name than was read (mean of {SHUFFLES} shuffles). Other heads are single heads of nearby layers, "
+    "outside the circuit, that share no key-value head with these."
+)
 
 
 @claim(
@@ -74,6 +80,7 @@ TOP = 5
     units=SIXTY,
     models=MODELS,
     cost=COST,
+    method=METHOD,
 )
 def test_name_movers_copy_names(model, subject, evidence, rng):
     measure_copying(model, subject, evidence, rng)
@@ -94,6 +101,7 @@ def test_name_movers_copy_names(model, subject, evidence, rng):
     units=SIXTY,
     models=MODELS,
     cost=COST,
+    method=METHOD,
 )
 def test_negative_name_movers_negate_names(model, subject, evidence, rng):
     measure_copying(model, subject, evidence, rng)
@@ -114,6 +122,7 @@ def test_negative_name_movers_negate_names(model, subject, evidence, rng):
     units=SIXTY,
     models=("smollm2-*", "path:*"),  # the paper has no such class in GPT-2 small
     cost=COST,
+    method=METHOD,
 )
 def test_s_suppressors_negate_names(model, subject, evidence, rng):
     measure_copying(model, subject, evidence, rng)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from claims.ioi.comparing import (
     FALL,
     FIVE_PERCENT,
+    LOGIT_DIFFERENCE,
     MODELS,
     NO_REPEAT,
     OTHERS,
     SESOI,
+    SINGLE_HEADS,
     UNITS,
+    beside,
     compare_attention,
     compare_together,
+    path_patching,
 )
 from claims.ioi.measurements import attention_from, before, keys_and_values, path_effects
 from harness.claim import Control, Cost, Metric, claim
@@ -19,6 +23,8 @@ from harness.claim import Control, Cost, Metric, claim
 ABC_PLACES = Control("a third name in place of the repeated one (ABC), same positions", "input")
 BEFORE_IT = Control("the same heads towards the token before S1", "label")
 LEAST = "the least attention that discovery asks for; uniform attention gives 0.1 on the tokens before S2"
+TO_S_INHIBITION = path_patching("S2", "with a third name at S2", into="the keys and values of the S-inhibition heads")
+TO_INDUCTION = path_patching("S1+1", "with other names", into="the keys and values of the induction heads")
 
 
 @claim(
@@ -37,6 +43,10 @@ LEAST = "the least attention that discovery asks for; uniform attention gives 0.
     tier="reliability",
     models=MODELS,
     cost=Cost(draws=4, tokens=18),
+    method=(
+        "No intervention: each head's attention from S2 to S1. In the control a third name stands at S2 and nothing "
+        f"is repeated; the same positions are read. {SINGLE_HEADS}"
+    ),
 )
 def test_duplicate_token_heads_attend_to_the_first_mention(model, evidence, rng):
     repeated_name(model, evidence, rng, to="s1")
@@ -58,6 +68,10 @@ def test_duplicate_token_heads_attend_to_the_first_mention(model, evidence, rng)
     tier="reliability",
     models=MODELS,
     cost=Cost(draws=4, tokens=18),
+    method=(
+        "No intervention: each head's attention from S2 to the token after S1. In the control a third name stands at "
+        f"S2 and nothing is repeated; the same positions are read. {SINGLE_HEADS}"
+    ),
 )
 def test_induction_heads_attend_to_what_followed_the_first_mention(model, evidence, rng):
     repeated_name(model, evidence, rng, to="s1_next")
@@ -79,6 +93,10 @@ def test_induction_heads_attend_to_what_followed_the_first_mention(model, eviden
     tier="reliability",
     models=MODELS,
     cost=Cost(draws=4, tokens=18),
+    method=(
+        "No intervention: each head's attention from the token after S1 to S1, and in the control to the token "
+        f"before S1. {SINGLE_HEADS}"
+    ),
     version=2,
 )
 def test_previous_token_heads_attend_to_the_name_before(model, evidence, rng):
@@ -107,6 +125,8 @@ def test_previous_token_heads_attend_to_the_name_before(model, evidence, rng):
     tier="reliability",  # a part of the total effect that selected them
     models=MODELS,
     cost=Cost(draws=20, tokens=18),
+    method=f"{TO_S_INHIBITION} {beside(24)}",
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_duplicate_token_heads_act_through_s_inhibition(model, subject, evidence, rng):
@@ -129,6 +149,8 @@ def test_duplicate_token_heads_act_through_s_inhibition(model, subject, evidence
     tier="reliability",  # a part of the total effect that selected them
     models=MODELS,
     cost=Cost(draws=20, tokens=18),
+    method=f"{TO_S_INHIBITION} {beside(24)}",
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_induction_heads_act_through_s_inhibition(model, subject, evidence, rng):
@@ -151,6 +173,8 @@ def test_induction_heads_act_through_s_inhibition(model, subject, evidence, rng)
     tier="reliability",  # a part of the total effect that selected them
     models=MODELS,
     cost=Cost(draws=20, tokens=18),
+    method=f"{TO_INDUCTION} {beside(24)}",
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_previous_token_heads_act_through_induction(model, subject, evidence, rng):

@@ -6,16 +6,26 @@ from claims.ioi.comparing import (
     DIRECTION,
     FALL,
     FIVE_PERCENT,
+    LOGIT_DIFFERENCE,
     MODELS,
     NO_REPEAT,
     OTHERS,
     SESOI,
+    SINGLE_HEADS,
     UNITS,
+    beside,
     compare_attention,
     compare_together,
+    patching,
 )
 from claims.ioi.measurements import attention_from, direct_effects, total_effects
 from harness.claim import Control, Cost, Metric, Units, claim
+
+WRITTEN = (
+    "At the last token, what these heads together add to the final residual stream is exchanged for what they add on "
+    f"the same prompt with other names; no other component reads it. {beside(dose=True)}"
+)
+PATCHED = f"{patching('with other names')} {beside(dose=True)}"
 
 
 @claim(
@@ -34,6 +44,10 @@ from harness.claim import Control, Cost, Metric, Units, claim
     tier="reliability",  # the heads were selected by where they attend, among others
     models=MODELS,
     cost=Cost(draws=6, tokens=18),
+    method=(
+        "No intervention: each head's attention from the last token to IO, minus that to S1 and to S2. In the "
+        f"control S2 names IO, so that S is the answer; the same positions are read. {SINGLE_HEADS}"
+    ),
 )
 def test_name_movers_attend_to_the_indirect_object(model, evidence, rng):
     def to_io(prompts, at=None):
@@ -62,6 +76,8 @@ def test_name_movers_attend_to_the_indirect_object(model, evidence, rng):
     tier="reliability",  # the metric that selected them
     models=MODELS,
     cost=Cost(draws=8, tokens=18),
+    method=WRITTEN,
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_name_movers_write_the_indirect_object(model, evidence, rng):
@@ -84,6 +100,8 @@ def test_name_movers_write_the_indirect_object(model, evidence, rng):
     tier="reliability",
     models=("smollm2-*", "path:*"),  # the paper names none in GPT-2 small
     cost=Cost(draws=8, tokens=18),
+    method=WRITTEN,
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_s_suppressors_write_against_the_subject(model, evidence, rng):
@@ -111,6 +129,8 @@ def test_s_suppressors_write_against_the_subject(model, evidence, rng):
     tier="reliability",  # what they write is a part of it, and selected them
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
+    method=PATCHED,
+    behaviour=LOGIT_DIFFERENCE,
     version=4,
 )
 def test_name_movers_matter(model, evidence, rng):
@@ -135,6 +155,8 @@ def test_name_movers_matter(model, evidence, rng):
     tier="reliability",  # what they write is a part of it, and selected them
     models=("smollm2-*", "path:*"),
     cost=Cost(draws=12, tokens=18),
+    method=PATCHED,
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_s_suppressors_matter(model, evidence, rng):
@@ -158,6 +180,8 @@ def test_s_suppressors_matter(model, evidence, rng):
     tier="reliability",
     models=MODELS,
     cost=Cost(draws=8, tokens=18),
+    method=WRITTEN,
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_negative_name_movers_write_against_the_indirect_object(model, evidence, rng):
@@ -180,6 +204,8 @@ def test_negative_name_movers_write_against_the_indirect_object(model, evidence,
     tier="reliability",  # what they write is a part of it, and selected them
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
+    method=PATCHED,
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_negative_name_movers_hold_the_logit_difference_back(model, evidence, rng):

@@ -61,6 +61,10 @@ def within(unit: str) -> tuple[Margin, ...]:
     statement="GPT-2 small's logit differences on the notebook's prompts are the published ones.",
     metric=LOGITS,
     margins=within("logits"),
+    method=(
+        "Logit of IO minus that of S after the last token of each of the notebook's eight prompts, their mean, and "
+        "the mean where the subject is swapped (S2 names IO)."
+    ),
     **SAME_NUMBERS,
 )
 def test_logit_differences_are_the_published_ones(model, evidence):
@@ -78,6 +82,11 @@ def test_logit_differences_are_the_published_ones(model, evidence):
     statement="What GPT-2 small's heads and layers write into the logit difference is what was published.",
     metric=LOGITS,
     margins=within("logits"),
+    method=(
+        "What each head or layer adds to the residual stream at the last token, divided by the final norm's scale on "
+        "that prompt and projected on the unembedding of IO minus that of S; the mean over eight prompts. Nothing is "
+        "changed."
+    ),
     **SAME_NUMBERS,
 )
 def test_direct_attributions_are_the_published_ones(model, evidence):
@@ -98,6 +107,11 @@ def test_direct_attributions_are_the_published_ones(model, evidence):
     statement="What patching GPT-2 small's heads restores of the logit difference is what was published.",
     metric=RESTORED,
     margins=within("share"),
+    method=(
+        "On prompts with the subject swapped (S2 names IO), one head's output, values, attention pattern or queries "
+        "take at all positions what they are on the clean prompts. 0 is the mean logit difference of the swapped "
+        "prompts, 1 that of the clean ones."
+    ),
     **SAME_NUMBERS,
 )
 def test_patching_heads_restores_what_was_published(model, evidence):
@@ -122,6 +136,11 @@ def test_patching_heads_restores_what_was_published(model, evidence):
     statement="What patching GPT-2 small's layers, position by position, restores is what was published.",
     metric=RESTORED,
     margins=within("share"),
+    method=(
+        "On prompts with the subject swapped (S2 names IO), the residual stream before a layer, or the output of its "
+        "attention or MLP, takes at one position what it is on the clean prompts. 0 is the mean logit difference of "
+        "the swapped prompts, 1 that of the clean ones."
+    ),
     **SAME_NUMBERS,
 )
 def test_patching_layers_restores_what_was_published(model, evidence):
@@ -145,6 +164,11 @@ def test_patching_layers_restores_what_was_published(model, evidence):
     statement="Without head 9.9 at the last token later heads of GPT-2 small write what was published.",
     metric=LOGITS,
     margins=within("logits"),
+    method=(
+        f"Head {ABLATED} is zero-ablated at the last token, its value bias kept. What later heads add there is "
+        "divided by the final norm's scale in that pass and projected on the unembedding of IO minus that of S; the "
+        "mean over eight prompts."
+    ),
     **SAME_NUMBERS,
 )
 def test_other_heads_make_up_for_an_ablated_one_as_published(model, evidence):

@@ -5,13 +5,18 @@ from __future__ import annotations
 from claims.ioi.comparing import (
     FALL,
     FIVE_PERCENT,
+    LOGIT_DIFFERENCE,
     MODELS,
     NO_REPEAT,
     OTHERS,
     SESOI,
+    SINGLE_HEADS,
     UNITS,
+    beside,
     compare_attention,
     compare_together,
+    patching,
+    path_patching,
 )
 from claims.ioi.measurements import (
     attention_from,
@@ -25,6 +30,9 @@ from claims.ioi.measurements import (
 from harness.claim import Control, Cost, Metric, claim
 
 ABC_PLACES = Control("a third name in place of the repeated one (ABC), same positions", "input")
+TO_WRITERS = path_patching(
+    "the last token", "with a third name at S2", into="the queries of name movers and S-suppressors"
+)
 
 
 @claim(
@@ -43,6 +51,10 @@ ABC_PLACES = Control("a third name in place of the repeated one (ABC), same posi
     tier="reliability",
     models=MODELS,
     cost=Cost(draws=4, tokens=18),
+    method=(
+        "No intervention: each head's attention from the last token to S2. In the control a third name stands at S2 "
+        f"and nothing is repeated. {SINGLE_HEADS}"
+    ),
 )
 def test_s_inhibition_heads_attend_to_the_second_mention(model, evidence, rng):
     def to_s2(prompts, at=None):
@@ -70,6 +82,8 @@ def test_s_inhibition_heads_attend_to_the_second_mention(model, evidence, rng):
     tier="reliability",  # the metric that selected them
     models=MODELS,
     cost=Cost(draws=20, tokens=18),
+    method=f"{TO_WRITERS} {beside(49)}",
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_s_inhibition_heads_act_through_the_queries_of_the_writers(model, subject, evidence, rng):
@@ -100,6 +114,11 @@ def test_s_inhibition_heads_act_through_the_queries_of_the_writers(model, subjec
     tier="reliability",  # the way by which the effect that selected them acts, from the same counterparts
     models=MODELS,
     cost=Cost(draws=20, tokens=18),
+    method=(
+        "Path patching: at the last token these heads together take their outputs on the same prompt with a third "
+        "name at S2, which with other heads frozen and MLPs recomputed reaches the name movers' queries alone. The "
+        f"value is a mean over name movers, read from the last token. {beside(49)}"
+    ),
     version=3,
 )
 def test_s_inhibition_heads_turn_the_name_movers_attention(model, subject, evidence, rng):
@@ -129,6 +148,8 @@ def test_s_inhibition_heads_turn_the_name_movers_attention(model, subject, evide
     units=UNITS,
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
+    method=f"{patching('in which the two names change places before S2')} {beside()}",
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_s_inhibition_heads_say_where_the_repeated_name_stood(model, evidence, rng):
@@ -154,6 +175,8 @@ def test_s_inhibition_heads_say_where_the_repeated_name_stood(model, evidence, r
     units=UNITS,
     models=MODELS,
     cost=Cost(draws=12, tokens=18),
+    method=f"{patching('in which the two names are exchanged throughout')} {beside()}",
+    behaviour=LOGIT_DIFFERENCE,
     version=3,
 )
 def test_s_inhibition_heads_say_which_name_is_repeated(model, evidence, rng):

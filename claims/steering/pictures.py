@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,19 +98,21 @@ def show_layers(evidence: Evidence, swings: UnitValues, shares: NDArray[np.float
         high=(means + 2 * errors).tolist(),
         xlabel="layer",
         ylabel="swing of the log-odds (nats)",
+        band="two standard errors",
         baseline=0.0,
     )
     evidence.picture(
         "bars",
         "Which layer is best",
-        caption="Share of resamples of the templates in which each layer has the largest swing.",
-        labels=[str(layer) for layer in layers],
-        values=shares.tolist(),
+        caption="Share of resamples of the templates in which each layer has the largest swing (others: 0).",
+        labels=[str(layer) for layer, share in zip(layers, shares, strict=True) if share],
+        values=[float(share) for share in shares if share],
         unit="share of resamples",
+        ylabel="layer",
     )
 
 
-def _band(means: NDArray[np.float64], errors: NDArray[np.float64]) -> dict[str, list[float]]:
+def _band(means: NDArray[np.float64], errors: NDArray[np.float64]) -> dict[str, Any]:
     return {"values": means.tolist(), "low": (means - 2 * errors).tolist(), "high": (means + 2 * errors).tolist()}
 
 

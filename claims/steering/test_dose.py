@@ -66,7 +66,7 @@ def measure(model, subject, evidence, rng):
         evidence.margin(margin.name, UnitValues(fall, ("joint",), changes.units, changes.clusters))
     beside = responses_of_controls(model, prompts, found, doses=doses, most=SHOWN)
     show_doses(evidence, changes, doses, controls=beside)
-    show_draws(evidence, drawn, unit="nats")
+    show_draws(evidence, drawn, unit="swing of the log-odds (nats)")
     evidence.note(f"Working dose {found.dose:g} at {subject.heads[0]}; layers were compared at dose {DOSE:g}.")
     evidence.decide()
 

@@ -31,9 +31,14 @@ from harness.underpowered import standing_of
 def show(record: str, model: str | None, named: str | None, reports: Path) -> None:
     """Show one record: RECORD is a record's JSON file, or the id of a claim in the newest run."""
     from harness.report import record_text
+    from harness.report.shares import measuring_claims, with_sizes
 
-    found = _records(record, model=model, named=named, reports=reports)
-    click.echo("\n\n".join(record_text(each.as_dict()) for each in found))
+    found, folder = _records(record, model=model, named=named, reports=reports)
+    shown = [each.as_dict() for each in found]
+    measuring = tuple(f"{claim_id}__" for claim_id in measuring_claims(shown))
+    beside = [path for path in Run(folder, {}).record_files() if path.name.startswith(measuring)]
+    sized = with_sizes(shown, among=[read_record(path).as_dict() for path in beside])
+    click.echo("\n\n".join(map(record_text, sized)))
 
 
 @click.command()
@@ -45,10 +50,13 @@ def show(record: str, model: str | None, named: str | None, reports: Path) -> No
     help="The folder to write into, or with --html the file (default: the folder of --reports).",
 )
 @click.option("--html", "as_html", is_flag=True, help="Write one HTML file, EVIDENCE.html, that needs nothing else.")
+@click.option("--svg", is_flag=True, help="Write every figure as a vector file too, beside its PNG.")
 @click.option("--no-figures", is_flag=True, help="Write the tables alone: seconds, also for thousands of records.")
 @claims_option
 @reports_option
-def report(run: str | None, out: Path | None, *, as_html: bool, no_figures: bool, claims: Path, reports: Path) -> None:
+def report(
+    run: str | None, out: Path | None, *, as_html: bool, svg: bool, no_figures: bool, claims: Path, reports: Path
+) -> None:
     """Write EVIDENCE.md with its figures from stored records: of RUN, a run's folder or name, or of the newest run."""
     from harness.report import write_report
     from harness.report.html import write_html
@@ -57,9 +65,12 @@ def report(run: str | None, out: Path | None, *, as_html: bool, no_figures: bool
 
     if as_html and no_figures:
         raise click.UsageError("--no-figures is for Markdown; leave out --html")
+    if svg and (as_html or no_figures):
+        raise click.UsageError("--svg is for the figures beside Markdown; leave out --html and --no-figures")
     opened = named_run(run, reports=reports)
     records, names = _plain_records(opened, lean=no_figures)
-    write = write_html if as_html else partial(write_report, figures=not no_figures)
+    formats = ("png", "svg") if svg else ("png",)
+    write = write_html if as_html else partial(write_report, figures=not no_figures, formats=formats)
     path = write(
         records,
         out=out or reports,
@@ -74,10 +85,11 @@ def report(run: str | None, out: Path | None, *, as_html: bool, no_figures: bool
     say_unfinished(opened)
 
 
-def _records(wanted: str, *, model: str | None, named: str | None, reports: Path) -> list[Record]:
+def _records(wanted: str, *, model: str | None, named: str | None, reports: Path) -> tuple[list[Record], Path]:
+    """The records that are wanted, and the folder in which they and the others of their run lie."""
     path = Path(wanted)
     if path.is_file():
-        return [read_record(path)]
+        return [read_record(path)], path.parent
     if path.suffix == ".json" or path.is_dir():
         place = reports / RUNS
         raise StoreError(f"{wanted}: no record file here; name one of the .json files in a run folder below {place}.")
@@ -93,7 +105,7 @@ def _records(wanted: str, *, model: str | None, named: str | None, reports: Path
     if not found:
         listed = ", ".join(dict.fromkeys(str(record.model["id"]) for record in of_claim))
         raise StoreError(f"claim {wanted!r} has no record on model {model!r} in {opened.path}; it has: {listed}.")
-    return found
+    return found, opened.path
 
 
 def _papers(path: Path) -> Mapping[str, Any]:
@@ -105,11 +117,21 @@ def _plain_records(run: Run, *, lean: bool) -> tuple[list[Mapping[str, Any]], di
     """A run's records in the order of claim, model and seed, and the name of each one's file by its content hash."""
     from harness.compare.manifest import read_records
     from harness.report import for_tables
+    from harness.report.shares import measuring_claims
 
     records: list[Mapping[str, Any]] = []
     names = {}
     for path, record in read_records(run, lean=lean):
         records.append(for_tables(record) if lean else record)
         names[str(record["content_hash"])] = path.name
+    if lean:
+        means = measuring_claims(records, by_values=True)
+        records = [_whole(run, names, each) if each["claim"]["id"] in means else each for each in records]
     records.sort(key=lambda record: (record["claim"]["id"], record["model"]["id"], record["seeds"]["data_seed"]))
     return records, names
+
+
+def _whole(run: Run, names: Mapping[str, str], record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record with the values of its units, of which the size of a behaviour is the mean; without its pictures."""
+    found = read_record(run.path / names[str(record["content_hash"])]).as_dict()
+    return {**record, "measured": {"treated": found["measured"].get("treated") or {}}}

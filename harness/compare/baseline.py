@@ -98,10 +98,30 @@ def _filled(folder: Path, chosen: dict[str, StoredRecord], *, runs: Sequence[Run
     info |= {"sanity": list(batteries.values())} if batteries else {}
     commits = [one for run in runs for one in (*(run.info.get("commits") or ()), run.info.get("commit")) if one]
     info |= {"commits": list(dict.fromkeys(commits))} if len(set(commits)) > 1 else {}
+    info |= {"measured_at": _measured_at(chosen, runs=runs)}
     write_run_info(info, folder=folder)
     made = Run(folder, info)
     write_manifest(made)
     return made
+
+
+def _measured_at(chosen: dict[str, StoredRecord], *, runs: Sequence[Run]) -> dict[str, list[str]]:
+    """By commit the names of the records that were measured there; those of which nobody wrote it down are left out."""
+    by_folder = {run.path: _commit_by_name(run) for run in runs}
+    found: dict[str, list[str]] = {}
+    for name, record in sorted(chosen.items()):
+        known = by_folder.get(record.path.parent, {})
+        if commit := known.get(name, known.get("", "")):
+            found.setdefault(commit, []).append(name)
+    return found
+
+
+def _commit_by_name(run: Run) -> dict[str, str]:
+    """The commit of each record of a run; of a run of one commit it stands under the empty name."""
+    known = {str(name): str(commit) for commit, names in (run.info.get("measured_at") or {}).items() for name in names}
+    if known or run.info.get("commits"):
+        return known
+    return {"": str(run.info.get("commit") or "")}
 
 
 def _swap(new: Path, baseline: Path, *, aside: Path) -> None:

@@ -55,6 +55,7 @@ def _circuit(rows: Sequence[Sequence[object]]) -> dict[str, Any]:
         "kind": "circuit",
         "name": "The circuit's heads by layer and class",
         "caption": f"{len(nodes)} heads of {classes} classes; no edges are measured",
+        "n": f"{len(nodes)} heads",
         "nodes": nodes,
     }
 
@@ -68,7 +69,8 @@ def _faithfulness(rows: Sequence[Sequence[Any]], *, place: int) -> dict[str, Any
     return {
         "kind": "faithfulness",
         "name": "Faithfulness template by template",
-        "caption": f"{RATIO} on each template in each order; an arrow: farther out; n = {len(templates)} templates",
+        "caption": f"{RATIO} on each template in each order; an arrow: farther out",
+        "n": f"{len(templates)} templates",
         "templates": templates,
         "ratios": ratios,
     }

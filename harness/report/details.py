@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from statistics import fmean
 
-from harness.report.bars import as_measured
-from harness.report.derived import derived_pictures, own_picture
+from harness.report.captions import shown_pictures
 from harness.report.effects import effects_of
 from harness.report.figure_files import FigureFiles
-from harness.report.reading import SYMBOLS, Entry, model_label, outcomes_of, reason_of, to_float, verdict_of
+from harness.report.not_run import placeholder_text
+from harness.report.reading import SYMBOLS, Entry, model_label, outcomes_of, to_float, verdict_of
+from harness.report.reasons import component_reason, reason_of
+from harness.report.shares import share_of
 from harness.report.text import code, code_block, inline, interval, must_be, number, p_value, plain, sentence, table
 from harness.report.wording import reach, sample_size
 
+_LARGEST = "the largest of its conditions', since all must hold"
 LEAST_PART = 0.05
 """Of the joint effect: what a member's own effect must reach to be called a part of it."""
 
 
 def details(
-    record: Entry, *, files: FigureFiles | None, file_names: Mapping[str, str], command_prefix: str = ""
+    record: Entry,
+    *,
+    files: FigureFiles | None,
+    file_names: Mapping[str, str],
+    command_prefix: str = "",
+    version: str = "",
 ) -> str:
-    """Markdown of one record; without `files` its pictures are left out."""
+    """Markdown of one record; without `files` its pictures are left out; `version` as `measured_as` says it."""
     tables: tuple[Callable[[Entry], str], ...] = (
         _preconditions,
         _components,
@@ -31,14 +38,14 @@ def details(
         _shares,
         _further_tables,
     )
-    parts = [_heading(record), _facts(record), *(make(record) for make in tables)]
+    parts = [_heading(record, version), _facts(record), *(make(record) for make in tables)]
     if files is not None and files.formats:
-        parts += _pictures(record, files)
+        parts += shown_pictures(record, files)
     parts += [_caveats(record), _origin(record, file_names), code_block(command_prefix + str(record["command"]))]
     return "\n\n".join(part for part in parts if part)
 
 
-def _heading(record: Entry) -> str:
+def _heading(record: Entry, version: str) -> str:
     verdict = verdict_of(record)
     expected = record.get("expectation")
     registered = ""
@@ -47,7 +54,8 @@ def _heading(record: Entry) -> str:
         registered = f" Expected when measured: {inline(expected['verdict'])}{why}."
     reason = sentence(reason_of(record))
     heading = f"#### {code(model_label(record))}: {SYMBOLS[verdict]} {verdict}"
-    text = f"**{verdict.capitalize()}.** {reason}{registered}".strip()
+    earlier = f" It was {version}; the version registered now is a later one." if version else ""
+    text = f"**{verdict.capitalize()}.** {reason}{registered}{earlier}".strip()
     if verdict == "not run" and (record.get("not_run") or {}).get("remedy"):
         text += f" To run it: {code(record['not_run']['remedy'])}."
     return f"{heading}\n\n{text}"
@@ -114,18 +122,22 @@ def _components(record: Entry) -> str:
             f"{SYMBOLS.get(one['verdict'], '')} {inline(one['verdict'])}",
             p_value(one.get("p")),
             p_value(one.get("p_adjusted")),
-            inline(one.get("reason", "")),
+            inline(component_reason(record, one)),
         ]
         for one in components
     ]
     columns = ["component", "verdict", "p", "p adjusted (Holm)", "reason"]
-    return _titled("Components, judged one by one", columns, rows) if len(rows) > 1 else ""
+    said = f"p: {_LARGEST}; adjusted over the {len(rows)} components."
+    return f"{_titled('Components, judged one by one', columns, rows)}\n\n{said}" if len(rows) > 1 else ""
 
 
 def _outcomes(record: Entry) -> str:
     rows = []
     outcomes = outcomes_of(record)
-    for one, effect in zip(outcomes, effects_of(record) if outcomes else (), strict=True):
+    effects = effects_of(record) if outcomes else []
+    shares = [share_of(effect, record) for effect in effects]
+    whole = next((f"share of the {inline(share.whole)}" for share in shares if share), "")
+    for one, effect, share in zip(outcomes, effects, shares, strict=True):
         kind = f"{plain(one['kind'])}, in {plain(effect.unit)}" if effect.foreign else one["kind"]
         rows.append(
             [
@@ -133,18 +145,28 @@ def _outcomes(record: Entry) -> str:
                 f"{inline(one['control'])} ({inline(kind)})",
                 number(effect.estimate),
                 interval(effect.low, effect.high) if effect.sampled else "-",
+                *([share.text if share else "-"] if whole else []),
                 must_be(effect),
                 p_value(effect.p),
-                p_value(effect.p_adjusted),
                 p_value(one.get("p_zero")),
                 number(one.get("hedges_g")),
                 "yes" if effect.holds else "**no**",
             ]
         )
     unit = inline(record["claim"]["metric"]["unit"])
-    columns = ["component", "against", f"effect ({unit})", "95 % interval", "must be", "p", "p adjusted", "p against 0",
-               "Hedges g", "holds"]  # fmt: skip
-    return _titled("Effect against every control", columns, rows) if rows else ""
+    columns = ["component", "against", f"effect ({unit})", "95 % interval", *([whole] if whole else []),
+               "must be", "p", "p against 0", "Hedges g", "holds"]  # fmt: skip
+    return f"{_titled('Effect against every control', columns, rows)}{_p_of_one(record)}" if rows else ""
+
+
+def _p_of_one(record: Entry) -> str:
+    """The p of the one component, under its conditions; several have it in a table of their own."""
+    judged: Sequence[Entry] = (record.get("judgement") or {}).get("components") or ()
+    if len(judged) != 1 or judged[0].get("p") is None:
+        return ""
+    adjusted = p_value(judged[0].get("p_adjusted"))
+    p = f"{p_value(judged[0]['p'])}, {_LARGEST}"
+    return f"\n\np of {inline(judged[0]['component'])}: {p}; adjusted (Holm, one component): {adjusted}."
 
 
 def _exact(record: Entry) -> str:
@@ -160,6 +182,9 @@ def _exact(record: Entry) -> str:
         "runner_up": "runner-up",
     }
     rows = [[word, inline(number(exact[key]))] for key, word in known.items() if exact.get(key) is not None]
+    if not outcomes_of(record):
+        shares = [share for effect in effects_of(record) if (share := share_of(effect, record)) is not None]
+        rows += [[f"distance as a share of the {inline(share.whole)}", share.text] for share in shares]
     return _titled("The number and its place in the population", ["", inline(record["claim"]["metric"]["unit"])], rows)
 
 
@@ -234,19 +259,6 @@ def _cell(value: object) -> str:
     return number(value) if value is None or isinstance(value, int | float) else inline(value)
 
 
-def _pictures(record: Entry, files: FigureFiles) -> list[str]:
-    from harness.report import figures
-
-    shown = []
-    for picture in [*(record.get("pictures") or own_picture(record)), *derived_pictures(record)]:
-        name = f"{record['claim']['id']}--{model_label(record)}--{picture.get('name', picture.get('kind'))}"
-        caption = f"{picture.get('caption') or picture.get('name', '')} ({record['model']['id']})"
-        if record["claim"]["units"] is not None and "n =" not in caption:
-            caption += f"; n = {sample_size(record)}"
-        shown.append(files.show(name, draw=partial(figures.draw, as_measured(picture, record)), caption=caption))
-    return shown
-
-
 def _caveats(record: Entry) -> str:
     notes = [f"- {inline(note)}" for note in record.get("notes") or ()]
     return "**Caveats**\n\n" + "\n".join(notes) if notes else ""
@@ -268,7 +280,7 @@ def _origin(record: Entry, file_names: Mapping[str, str]) -> str:
         if verdict_of(record) != "not run"
         else "This command measures it:"
     )
-    return " ".join(part for part in [*parts, again] if part)
+    return " ".join(part for part in [*parts, placeholder_text(str(record["command"])), again] if part)
 
 
 def _titled(title: str, columns: list[str], rows: list[list[str]]) -> str:

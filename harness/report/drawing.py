@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.report import figures
+from harness.stats import reading
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ Made = TypeVar("Made")
 FEWEST_FOR_POOL = 12
 """Below this many figures the start of a second process takes longer than it saves."""
 _READ_BY_FIGURES = ("effects", "families", "forests", "reading", "text", "drawing")
-"""The other modules of the report that decide what a figure shows."""
+"""The other modules of the report that decide what a figure shows; `harness.stats.reading` does too."""
 _NO_POOL = (OSError, ImportError, NotImplementedError, BrokenExecutor)
 """No semaphores (a small or missing /dev/shm), no memory, or a script that no second process can import."""
 
@@ -85,7 +86,7 @@ def _cores() -> int:
 def _drawing_code(sources: tuple[Path, ...]) -> str:
     """A hash of the sources that draw and of the libraries that they draw with."""
     folder = Path(figures.__file__).parent
-    beside = [folder.parent / f"{name}.py" for name in _READ_BY_FIGURES]
+    beside = [folder.parent / f"{name}.py" for name in _READ_BY_FIGURES] + [Path(reading.__file__)]
     parts = [path.read_text(encoding="utf-8") for path in (*sorted(folder.glob("*.py")), *beside, *sources)]
     parts += [version(name) for name in ("matplotlib", "numpy", "pillow")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from harness.report.reading import Entry, outcomes_of, to_float, verdict_of
+from harness.stats.reading import nearness
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Effect:
         sampled: False for an exact claim and on a paper's own prompts, which have no interval.
         unit: the metric's, or the margin's own.
         foreign: True for a margin whose unit is not the metric's, so that it fits no axis of effects.
+        margin: True for every margin: it qualifies the effect and is none itself.
         scale: what its distance from the threshold is told in: the claim's SESOI, or the size of the margin.
         p: of this condition against its threshold; None where nothing is sampled.
         p_adjusted: of its component, after Holm.
@@ -45,6 +47,7 @@ class Effect:
     sampled: bool = True
     unit: str = ""
     foreign: bool = False
+    margin: bool = False
     scale: float = 1.0
     p: float | None = None
     p_adjusted: float | None = None
@@ -56,14 +59,8 @@ class Effect:
 
     @property
     def nearness(self) -> tuple[float, float]:
-        """The larger, the nearer to failing: the slack in half-widths of the interval, mirrored; among equal ones p.
-
-        Half-widths compare conditions of different units and thresholds, and tell apart what p no longer does where it
-        has reached the least value that the resamples allow. A condition that fails is nearer than any that holds.
-        """
-        half = (self.high - self.low) / 2
-        slack = self.slack / half if 0 < half < math.inf else self.slack
-        return (-slack, 0.0 if self.p is None else self.p)
+        """The larger, the nearer to failing, by the rule that reasons go by: `harness.stats.reading.nearness`."""
+        return nearness(low=self.low, high=self.high, slack=self.slack, p=self.p)
 
     def beyond(self) -> Effect:
         """The same effect as its distance beyond its own threshold, in `scale`: it holds to the right of 0.
@@ -133,7 +130,7 @@ def _in_its_record(effect: Effect, outcome: Entry, record: Entry) -> Effect:
     own = unit if margin is None else str(margin["unit"])
     judged = record["judgement"].get("components") or ()
     adjusted = next((one.get("p_adjusted") for one in judged if one["component"] == outcome["component"]), None)
-    told = {"unit": own, "foreign": own != unit, "scale": scale}
+    told = {"unit": own, "foreign": own != unit, "margin": outcome["rule"] != "superiority", "scale": scale}
     p_adjusted = None if adjusted is None else to_float(adjusted)
     return Effect(**{**vars(effect), **told, "p_adjusted": p_adjusted})  # `replace` takes four times as long
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.report.effects import Effect, deciding_effect
 from harness.report.reading import SYMBOLS, Entry, family_of, model_label, training_seed, verdict_of
-from harness.report.text import effect_text, must_be, p_value
+from harness.report.text import nearest_text
 
 
 def family_label(members: Sequence[Entry]) -> str:
@@ -38,12 +38,6 @@ def family_text(members: Sequence[Entry]) -> str:
     """`0.081 [-0.151, 0.274], must be above 0, p 0.2208`: the effect nearest to failing; empty where there is none."""
     found = family_effect(members)
     return "" if found is None else nearest_text(found[1])
-
-
-def nearest_text(effect: Effect) -> str:
-    """An effect with the threshold and the p that belong to it."""
-    p = "" if effect.p is None else f", p {p_value(effect.p)}"
-    return f"{effect_text(effect)}, must be {must_be(effect)}{p}"
 
 
 def against_text(members: Sequence[Entry]) -> str:

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.report import figures
-from harness.report.effects import effects_of
-from harness.report.families import family_label, verdict_counts
+from harness.report.effects import deciding_effect, effects_of
+from harness.report.families import family_effect, family_label, verdict_counts
 from harness.report.reading import SYMBOLS, Entry, grouped, verdict_of
 
 if TYPE_CHECKING:
@@ -16,17 +16,22 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 45
 """A forest plot with more rows than this shows one row per record instead of one per control."""
+MOST_SUMMARY_ROWS, SUMMARY_ROW_INCHES = 74, 0.155
+"""Rows of the summary, headings included, that fit a screen of 1,400 pixels, and their height."""
 _SEEN = ("claim", "model", "seeds", "subject", "judgement", "not_run")
 """The sections of a record that a forest plot reads."""
 
 
 def summary_forest(records: Sequence[Entry]) -> Figure:
-    """One row per claim and model, each condition from its own threshold, the seeds of one model in one row."""
-    rows = []
-    for claim_id, of_claim in grouped(records, by="claim").items():
-        rows.append(figures.ForestRow(claim_id, header=True))
-        rows += [_family_row(members) for members in grouped(of_claim, by="family").values()]
-    return figures.draw_forest(rows, xlabel=figures.BEYOND)
+    """One row per claim and model that ran: its effect nearest to failing, on the training seed nearest to failing.
+
+    Of so many that they would not fit a screen, one row per claim: the model nearest to failing. What is left out here
+    stands in the claims' own forests.
+    """
+    rows = _summary_rows(records, by=("claim", "family"))
+    if len(rows) > MOST_SUMMARY_ROWS:
+        rows = _summary_rows(records, by=("claim",))
+    return figures.draw_forest(rows, xlabel=figures.BEYOND, row_inches=SUMMARY_ROW_INCHES)
 
 
 def claim_forest(records: Sequence[Entry]) -> Figure:
@@ -68,11 +73,32 @@ def _fits(measured: Sequence[Entry]) -> bool:
     return sum(len(effects_of(record)) + 1 for record in measured) <= MOST_ROWS
 
 
-def _family_row(members: Sequence[Entry]) -> figures.ForestRow:
-    found = [row for row in map(figures.beyond_row, members) if row.effects]
-    effects = tuple(effect for row in found for effect in row.effects)
-    others = found[0].others if len(members) == 1 and found else ()
-    return figures.ForestRow(family_label(members), effects, _verdicts(members), others)
+def _summary_rows(records: Sequence[Entry], *, by: Sequence[str]) -> list[figures.ForestRow]:
+    """A heading per mechanism, and under it the rows of its claims; what did not run has none."""
+    rows = []
+    for mechanism, of_mechanism in grouped([r for r in records if verdict_of(r) != "not run"], by="mechanism").items():
+        rows.append(figures.ForestRow(mechanism, header=True))
+        for claim_id, of_claim in grouped(of_mechanism, by="claim").items():
+            groups = grouped(of_claim, by="family").values() if "family" in by else [of_claim]
+            rows += [_worst_row(claim_id.removeprefix(f"{mechanism}."), members) for members in groups]
+    return rows
+
+
+def _worst_row(claim: str, members: Sequence[Entry]) -> figures.ForestRow:
+    """The effect nearest to failing; ticks are the record's other conditions, or the other records' nearest effects."""
+    labels = dict.fromkeys(family_label(family) for family in grouped(members, by="family").values())
+    name = f"{claim}, {next(iter(labels)) if len(labels) == 1 else f'{len(labels)} models'}"
+    worst = family_effect(members)
+    if worst is None:
+        return figures.ForestRow(name, text=_verdicts(members))
+    record, effect = worst
+    if len(members) == 1:
+        others = [other for other in effects_of(record) if other != effect]
+    else:
+        found = ((one, deciding_effect(one)) for one in members)
+        others = [other for one, other in found if other is not None and one is not record]
+    ticks = tuple(other.beyond().estimate for other in others)
+    return figures.ForestRow(name, (effect.beyond(),), _verdicts(members), ticks)
 
 
 def _verdicts(members: Sequence[Entry]) -> str:

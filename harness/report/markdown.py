@@ -17,13 +17,15 @@ from harness.report.figure_files import FigureFiles
 from harness.report.holding import where_findings_hold
 from harness.report.manifest import Manifest, read_manifest, remove_stale, write_manifest
 from harness.report.mechanism_pages import FOLDER, mechanism_pages
+from harness.report.not_run import not_run_page
+from harness.report.provenance import provenance_page
 from harness.report.reading import Entry
 from harness.report.registration import registration_page
 from harness.report.sanity import sanity_page
 from harness.report.section import Combine, Settings
 from harness.report.seeds import combine_trained
+from harness.report.shares import with_sizes
 from harness.report.summary import summary
-from harness.report.text import inline, table
 
 NAME = "EVIDENCE.md"
 
@@ -74,6 +76,7 @@ def write_report(
         StoreError: no record, an unknown format, or a folder that cannot be written to.
     """
     _require(records, formats=formats)
+    records = with_sizes(records)
     drawn = ("png", *(name for name in formats if name != "png")) if figures else ()
     files = FigureFiles(out, formats=drawn)
     settings = Settings(files, papers or {}, file_names or {}, combine, command_prefix, lock)
@@ -116,18 +119,9 @@ def _pages(records: Sequence[Entry], *, run: Mapping[str, Any], settings: Settin
     within = settings.with_files(settings.files.seen_from(f"../{figure_files.FOLDER}"))
     pages = mechanism_pages(records, settings=within)
     parts = [summary(confirmatory, run=run, files=settings.files, lock=settings.lock, links=pages.links)]
-    parts.append(where_findings_hold(confirmatory))
+    parts += [where_findings_hold(confirmatory), not_run_page(confirmatory)]
     registered = registration_page(settings.lock)
-    parts += [f'<a id="registration"></a>\n\n{registered}' if registered else "", _provenance(run)]
+    provenance = provenance_page(run, records=confirmatory, file_names=settings.file_names)
+    parts += [f'<a id="registration"></a>\n\n{registered}' if registered else "", provenance]
     parts.append(sanity_page(run.get("sanity") or (), records=confirmatory))
     return Pages("\n\n".join(part for part in parts if part) + "\n", pages.texts)
-
-
-def _provenance(run: Mapping[str, Any]) -> str:
-    rows = [[name, inline(run[name])] for name in ("started", "finished", "commit") if run.get(name)]
-    rows.append(["uncommitted changes", "yes" if run.get("dirty") else "no"])
-    rows.append(["interrupted", "yes" if run.get("interrupted") else "no"])
-    for group in ("options", "machine", "versions"):
-        entries = run.get(group) or {}
-        rows += [[inline(f"{group}: {name}"), inline(value)] for name, value in sorted(entries.items())]
-    return "## Where this was measured\n\n" + table(["", ""], rows=rows)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 
 from harness.report.effects import effects_of
-from harness.report.reading import SYMBOLS, Entry, model_label, outcomes_of, reason_of, verdict_of
+from harness.report.reading import SYMBOLS, Entry, model_label, outcomes_of, verdict_of
+from harness.report.reasons import reason_of
 from harness.report.text import effect_text, must_be, p_value, plain
 
 

@@ -32,13 +32,6 @@ def verdict_of(record: Entry) -> str:
     return "not run" if record.get("not_run") or not judgement else str(judgement["verdict"])
 
 
-def reason_of(record: Entry) -> str:
-    """Why this verdict, in the words of the record."""
-    if verdict_of(record) == "not run":
-        return str((record.get("not_run") or {}).get("reason", ""))
-    return str(record["judgement"].get("reason", ""))
-
-
 def as_registered(record: Entry) -> bool:
     """True where the verdict is the registered one, where none is registered, or where nothing ran."""
     expected = record.get("expectation")

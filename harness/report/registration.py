@@ -15,6 +15,8 @@ from harness.report.text import code, inline, listing, plural, sentence, table
 
 AFTER = "set after looking"
 WEAK = "underpowered"
+AMENDED = "†"
+"""Stands behind the verdicts of a claim that was declared anew after it had been registered."""
 
 
 def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
@@ -78,6 +80,39 @@ def claim_registration(records: Sequence[Entry], lock: Entry | None) -> str:
     weak = _weak(str(records[0]["claim"]["id"]), lock)
     parts += [f"**{WEAK}** at twice the SESOI on {code(model)}: {inline(line)}" for model, line in weak.items()]
     return "; ".join(parts)
+
+
+def amended_sign(claim_id: str, lock: Entry | None) -> str:
+    """The sign of a claim that was declared anew; empty for one whose code alone was amended, or nothing."""
+    claim = None if lock is None else lock["claims"].get(claim_id)
+    amendments = () if claim is None else claim["amendments"]
+    return AMENDED if any(one["to_version"] not in (None, one["from_version"]) for one in amendments) else ""
+
+
+def amended_read(records: Sequence[Entry], lock: Entry | None) -> str:
+    """What the sign says, for readers of cells that have it; empty where none has."""
+    if not any(amended_sign(str(record["claim"]["id"]), lock) for record in records):
+        return ""
+    return (
+        f"{AMENDED} behind a verdict: the claim was declared anew after it had been registered; its section says when, "
+        "why, and what changed. "
+    )
+
+
+def measured_as(records: Sequence[Entry], lock: Entry | None) -> str:
+    """`measured as version 1` where the version registered now is a later one, of several records how many are."""
+    earlier = [int(record["claim"]["version"]) for record in records if _before_registered(record, lock)]
+    if not earlier:
+        return ""
+    versions = [str(version) for version in sorted(set(earlier))]
+    named = f"version{'s' if len(versions) > 1 else ''} {listing(versions)}"
+    counted = "" if len(records) == 1 else f"{len(earlier)} of {len(records)} "
+    return f"{counted}measured as {named}"
+
+
+def _before_registered(record: Entry, lock: Entry | None) -> bool:
+    claim = None if lock is None else lock["claims"].get(str(record["claim"]["id"]))
+    return claim is not None and verdict_of(record) != "not run" and int(record["claim"]["version"]) < claim["version"]
 
 
 def claim_amendments(claim_id: str, lock: Entry | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.report.data_seeds import data_seeds_text
-from harness.report.reading import Entry
+from harness.report.reading import Entry, verdict_of
 from harness.report.text import code, inline, table
 
 
@@ -17,11 +17,11 @@ def sanity_page(batteries: Sequence[Mapping[str, Any]], *, records: Sequence[Ent
         batteries: `harness.sanity.Battery.as_dict` of each model, from the run.
         records: of the same run.
     """
-    shown = _batteries(batteries) if batteries else "No sanity battery is recorded with these records."
+    shown = _batteries(batteries, records) if batteries else "No sanity battery is recorded with these records."
     return "\n\n".join(part for part in ("### Sanity of the models", shown, data_seeds_text(records)) if part)
 
 
-def _batteries(batteries: Sequence[Mapping[str, Any]]) -> str:
+def _batteries(batteries: Sequence[Mapping[str, Any]], records: Sequence[Entry]) -> str:
     names = list(dict.fromkeys(str(check["name"]) for battery in batteries for check in battery["checks"]))
     rows, failures = [], []
     for battery in batteries:
@@ -32,12 +32,26 @@ def _batteries(batteries: Sequence[Mapping[str, Any]]) -> str:
             for name, check in checks.items()
             if check["holds"] is False
         ]
+    rows += [[code(model), *([said] * len(names))] for model, said in _without(batteries, records).items()]
     said = (
         "Asked of each model before its first claim, on sequences that the model writes itself: its predictions are "
         "not an untrained twin's; shuffling raises its loss; taking its heads away raises it; float32 and float64 "
         "agree; the same pass twice is the same."
     )
     return "\n\n".join(part for part in (said, table(["model", *names], rows=rows), "\n".join(failures)) if part)
+
+
+def _without(batteries: Sequence[Mapping[str, Any]], records: Sequence[Entry]) -> dict[str, str]:
+    """Models that records are about and no battery is, in order, with why their row is empty."""
+    verdicts: dict[str, set[str]] = {}
+    for record in sorted(records, key=lambda record: str(record["model"]["id"])):
+        verdicts.setdefault(str(record["model"]["id"]), set()).add(verdict_of(record))
+    known = {str(battery["model"]) for battery in batteries}
+    return {
+        model: "not run" if found == {"not run"} else "not recorded"
+        for model, found in verdicts.items()
+        if model not in known
+    }
 
 
 def _cell(check: Mapping[str, Any] | None) -> str:

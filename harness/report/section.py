@@ -21,8 +21,9 @@ from harness.report.reading import (
     training_seed,
     verdict_of,
 )
-from harness.report.registration import claim_amendments, claim_registration
+from harness.report.registration import claim_amendments, claim_registration, measured_as
 from harness.report.seeds import combine_trained
+from harness.report.shares import share_text
 from harness.report.text import code, effect_text, inline, must_be, number, p_value, plural, sentence, table
 
 Combine = Callable[[Sequence[Entry]], Entry | None]
@@ -119,18 +120,22 @@ def _amendments(records: Sequence[Entry]) -> str:
 def _models(families: Mapping[str, Sequence[Entry]]) -> str:
     rows = []
     for members in map(first_data_seeds, families.values()):
-        found = family_effect(members)
+        record, effect = family_effect(members) or (members[0], None)
         sizes = sorted({wording.sample_size(record) for record in members if verdict_of(record) != "not run"})
-        shown = _effect_cells(None if found is None else found[1])
+        shown = _effect_cells(effect, record)
         against = inline(against_text(members))
         rows.append([code(family_label(members)), verdict_counts(members), *shown, against, inline("; ".join(sizes))])
     columns = ["model", "verdict", "effect nearest to failing", "must be", "p", "which", "n"]
     return table(columns, rows=rows)
 
 
-def _effect_cells(effect: Effect | None) -> list[str]:
-    """Effect, threshold and p of one condition, as cells."""
-    return ["", "", ""] if effect is None else [inline(effect_text(effect)), must_be(effect), p_value(effect.p)]
+def _effect_cells(effect: Effect | None, record: Entry) -> list[str]:
+    """Effect with its share of the behaviour, threshold and p of one condition, as cells."""
+    if effect is None:
+        return ["", "", ""]
+    share = share_text(effect, record)
+    text = f"{effect_text(effect)} ({share})" if share else effect_text(effect)
+    return [inline(text), must_be(effect), p_value(effect.p)]
 
 
 def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
@@ -155,7 +160,13 @@ def _family(members: Sequence[Entry], *, settings: Settings) -> str:
     opened = _opened(members)
     for place, record in enumerate(members):
         files = settings.files if place in opened else None
-        text = details(record, files=files, file_names=settings.file_names, command_prefix=settings.command_prefix)
+        text = details(
+            record,
+            files=files,
+            file_names=settings.file_names,
+            command_prefix=settings.command_prefix,
+            version=measured_as([record], settings.lock),
+        )
         parts.append(text if place in opened else _folded(record, text))
     return "\n\n".join(part for part in parts if part)
 
@@ -182,13 +193,14 @@ def _seeds(members: Sequence[Entry]) -> str:
                 code(model_label(record)),
                 verdict_counts([record]),
                 inline(components),
-                *_effect_cells(effect),
+                *_effect_cells(effect, record),
                 p_value(None if effect is None else effect.p_adjusted),
                 inline(against_text([record])),
             ]
         )
-    columns = ["checkpoint", "verdict", "subject", "effect nearest to failing", "must be", "p", "p adjusted", "which"]
-    return table(columns, rows=rows)
+    columns = ["checkpoint", "verdict", "subject", "effect nearest to failing", "must be", "p", "Holm p", "which"]
+    said = "Holm p: the largest p of all conditions of that component, adjusted over the record's components."
+    return f"{table(columns, rows=rows)}\n\n{said}"
 
 
 def _combined(members: Sequence[Entry], settings: Settings) -> str:

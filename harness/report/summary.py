@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.report.families import against_text, family_label, family_text, verdict_counts
+from harness.report.effects import effects_of
+from harness.report.families import against_text, family_effect, family_label, family_text, verdict_counts
 from harness.report.figure_files import FigureFiles
 from harness.report.forests import summary_forest_job
 from harness.report.links import Links, anchor
@@ -18,10 +19,11 @@ from harness.report.reading import (
     first_data_seeds,
     grouped,
     model_label,
-    reason_of,
     verdict_of,
 )
-from harness.report.registration import registration_summary
+from harness.report.reasons import reason_of
+from harness.report.registration import amended_read, amended_sign, measured_as, registration_summary
+from harness.report.shares import share_of, share_text
 from harness.report.text import code, inline, listing, number, plural, sentence, table
 
 __all__ = ["IN_THE_PAGE", "anchor", "summary"]
@@ -55,12 +57,15 @@ def summary(
         _counts(decided),
         _expected_false(decided),
         registration_summary(decided, lock),
-        _how_to_read(),
+        _how_to_read(decided, lock),
         _what_holds(decided, links),
         _surprises(decided, links),
         _other_seeds(records),
         _forest(decided, files=files),
-        *[_mechanism(name, members, links=links) for name, members in grouped(decided, by="mechanism").items()],
+        *[
+            _mechanism(name, members, links=links, lock=lock)
+            for name, members in grouped(decided, by="mechanism").items()
+        ],
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -164,17 +169,17 @@ def _signs(members: Sequence[Entry]) -> str:
     return ", ".join(f"{SYMBOLS[verdict]} {found.count(verdict)}" for verdict in VERDICTS if verdict in found)
 
 
-def _mechanism(name: str, records: Sequence[Entry], *, links: Links) -> str:
+def _mechanism(name: str, records: Sequence[Entry], *, links: Links, lock: Entry | None) -> str:
     """The claims of one mechanism by models, every cell with its effect; a table for each tier."""
     counted = f"{plural(len(grouped(records, by='claim')), 'claim')}, {plural(len(records), 'record')}"
     named = {str(record["model"]["id"]): record["model"]["note"] for record in records if record["model"].get("note")}
     notes = "<br>".join(f"{code(model)}: {inline(note)}" for model, note in sorted(named.items()))
     full = f"In full: {links.mechanism(name)}, {counted}." if name in links.mechanisms else f"{counted}."
-    parts = [f"### {inline(name)}", full, *(_matrix(records, tier=tier, links=links) for tier in TIERS), notes]
-    return "\n\n".join(part for part in parts if part)
+    parts = [f"### {inline(name)}", full, *(_matrix(records, tier=tier, links=links, lock=lock) for tier in TIERS)]
+    return "\n\n".join(part for part in [*parts, notes] if part)
 
 
-def _matrix(records: Sequence[Entry], *, tier: str, links: Links) -> str:
+def _matrix(records: Sequence[Entry], *, tier: str, links: Links, lock: Entry | None) -> str:
     of_tier = [record for record in records if record["claim"]["tier"] == tier]
     if not of_tier:
         return ""
@@ -185,16 +190,19 @@ def _matrix(records: Sequence[Entry], *, tier: str, links: Links) -> str:
         cells = grouped(of_claim, by="family")
         claim = of_claim[0]["claim"]
         name = f"{links.claim(of_claim[0])} ({inline(claim['metric']['unit'])}; {number(claim['sesoi'])})"
-        rows.append([name, *(_cell(cells.get(family, ())) for family in families)])
+        rows.append([name, *(_cell(cells.get(family, ()), lock=lock) for family in families)])
     return f"#### {tier.capitalize()}: {_TIER_WORDS[tier]}\n\n{table(columns, rows=rows)}"
 
 
-def _cell(members: Sequence[Entry]) -> str:
+def _cell(members: Sequence[Entry], *, lock: Entry | None) -> str:
     if not members:
         return ""
     mark = "" if all(as_registered(record) for record in members) else "**not as registered:** "
-    parts = [f"{mark}{verdict_counts(members)}", inline(family_text(members)), inline(against_text(members))]
-    return "<br>".join(part for part in parts if part)
+    found = family_effect(members)
+    share = "" if found is None else share_text(found[1], found[0])
+    counts = f"{mark}{verdict_counts(members)} {amended_sign(str(members[0]['claim']['id']), lock)}".rstrip()
+    texts = (family_text(members), share, against_text(members), measured_as(members, lock))
+    return "<br>".join(part for part in (counts, *map(inline, texts)) if part)
 
 
 def _other_seeds(records: Sequence[Entry]) -> str:
@@ -226,26 +234,43 @@ def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
     sizes = sorted({len((r.get("units") or {}).get("ids") or ()) for r in inference} - {0})
     units = f"n = {listing([str(size) for size in sizes], last='or')} units a record; " if sizes else ""
     caption = (
-        "every inference claim on every model: how far the effect nearest to failing lies beyond its own threshold "
+        "every inference claim on every model that ran: how far the effect nearest to failing, of all conditions on "
+        "all training seeds, lies beyond its own threshold "
         "(the SESOI against most controls, 0 against the 95th-percentile component), in multiples of the SESOI, "
         f"a margin in its own size; 0 is the threshold of every row; {units}ticks: the record's other conditions, each "
-        "from its own threshold; one mark per training seed; diamonds: weights alone, nothing sampled; "
+        "from its own threshold, or the other training seeds; diamonds: weights alone, nothing sampled; what did not "
+        "run stands in the table; all effects stand in the claims' own forests; "
         f"{', '.join(f'{SYMBOLS[verdict]} {verdict}' for verdict in VERDICTS)}"
     )
     return files.show("summary-forest", draw=summary_forest_job(inference), caption=caption)
 
 
-def _how_to_read() -> str:
+def _how_to_read(records: Sequence[Entry], lock: Entry | None) -> str:
     signs = ", ".join(f"{SYMBOLS[verdict]} {verdict}" for verdict in VERDICTS)
     return (
         f"**How to read this.** {signs}. An effect is the mean of subject minus control in the unit of the metric, "
         "with its two-sided 95 % interval. Cells show the effect nearest to failing, with the threshold, the p and the "
         "control that belong to it: of all conditions that the verdict needs, on all training seeds, the one whose "
         "interval lies nearest to its own threshold, or farthest on the wrong side of it, in half-widths of the "
-        "interval. SESOI is the smallest effect of interest, part of the declaration; Registration says whether "
-        "that was fixed before anybody looked. A claim is supported only if it beats every control by its threshold "
+        f"interval. {_shares_read(records)}"
+        "SESOI is the smallest effect of interest, part of the declaration; Registration says whether "
+        f"that was fixed before anybody looked. {amended_read(records, lock)}"
+        "A claim is supported only if it beats every control by its threshold "
         "after correction for several components (by the SESOI, but by 0 the 95th-percentile member of a "
         "population) and every margin holds. “Inconclusive” is not “absent”: the interval could not decide, or, "
         "where it says “assay not shown to work”, a refutation is withheld: the claim is supported on no model on "
         "record, and nobody knows whether its test finds the effect where there is one."
+    )
+
+
+def _shares_read(records: Sequence[Entry]) -> str:
+    """What a share is, where any effect has one."""
+    if not any(share_of(effect, record) for record in records for effect in effects_of(record)):
+        return ""
+    return (
+        "“10 % [7, 13] of the …” is the same effect and interval divided by the size of the behaviour that it is a "
+        "part of: 100 % is all of it, and below 0 the effect goes against the claim. The size is what another claim "
+        "measured on the same model, or follows from the task; it is taken as a fixed number, its own error is not in "
+        "the interval. Margins have no share, nor has an effect whose behaviour was not measured or is smaller than "
+        "twice the SESOI. "
     )

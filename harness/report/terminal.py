@@ -15,11 +15,12 @@ from harness.report.reading import (
     grouped,
     model_label,
     outcomes_of,
-    reason_of,
     registration_state,
     to_float,
     verdict_of,
 )
+from harness.report.reasons import reason_of
+from harness.report.shares import share_text
 from harness.report.text import effect_text, must_be, number, p_value, plain
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def _facts(record: Entry) -> Table:
     effect = deciding_effect(record)
     if effect is not None:
         rows.append(("nearest", f"to failing: {family_text([record])}; {effect.component} against {effect.control}"))
+        rows.append(("share", share_text(effect, record)))
     rows.append(
         ("SESOI", f"{number(sign * to_float(claim['sesoi']))} {unit} ({claim['alternative']}): {claim['sesoi_reason']}")
     )

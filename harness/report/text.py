@@ -106,6 +106,12 @@ def must_be(effect: Effect) -> str:
     return f"within {interval(effect.zone_low, effect.zone_high)}"
 
 
+def nearest_text(effect: Effect) -> str:
+    """An effect with the threshold and the p that belong to it."""
+    p = "" if effect.p is None else f", p {p_value(effect.p)}"
+    return f"{effect_text(effect)}, must be {must_be(effect)}{p}"
+
+
 def slug(text: object, *, length: int = 60) -> str:
     """A file name's stem: lower-case letters, digits, dots and hyphens; a hash where something was dropped."""
     name = str(text)

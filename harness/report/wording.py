@@ -43,7 +43,13 @@ def threshold(claim: Entry) -> str:
 
 
 def method(record: Entry) -> str:
-    """What was measured, how often, and how its interval was made, in a few sentences."""
+    """What was done, in the declaration's words where it has any; then how often, and how its interval was made."""
+    declared = record["claim"].get("method")
+    return " ".join([sentence(declared), _sampled(record)] if declared else [_sampled(record)])
+
+
+def _sampled(record: Entry) -> str:
+    """What was measured, how often, and how its interval was made, in sentences that follow from the declaration."""
     claim, metric = record["claim"], record["claim"]["metric"]
     name, unit = inline(metric["name"]), inline(metric["unit"])
     if _on_papers_prompts(claim):

@@ -18,6 +18,7 @@ from harness.stats.multiplicity import holm, holm_levels
 from harness.stats.reading import Bar, Shortfall, bars_of, outcome_of, p_of
 from harness.stats.reasons import (
     Rules,
+    named,
     names_of,
     of_components,
     of_monte_carlo,
@@ -133,7 +134,7 @@ def _component_verdict(group: Sequence[Condition], rules: Rules) -> tuple[Verdic
     bars = [bar for condition in group for bar in bars_of(condition)]
     for bar in bars:
         if math.isinf(bar.near(rules.alpha)) or math.isinf(bar.far(rules.alpha)):
-            return "inconclusive", f"the interval against {bar.condition.control!r} is unbounded; add clusters"
+            return "inconclusive", f"the interval against {named(bar.condition.control)} is unbounded; add clusters"
     if rules.p_adjusted <= rules.alpha:
         wavering = [bar for bar in bars if bar.wavers(rules.holm_level, near=True)]
         if wavering:
@@ -153,7 +154,7 @@ def _why_invalid(group: Sequence[Condition], rules: Rules) -> str | None:
     if rules.invalid is not None:
         return rules.invalid
     for condition in group:
-        sampling, against = condition.sampling, f"against {condition.control!r}"
+        sampling, against = condition.sampling, f"against {named(condition.control)}"
         if sampling.clusters < rules.min_clusters:
             return f"{sampling.clusters} clusters {against}; at least {rules.min_clusters} are needed"
         slacks = [slack for bar in bars_of(condition) for slack in (bar.near(rules.alpha), bar.far(rules.alpha))]

@@ -7,6 +7,7 @@ short of it, the condition is contradicted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -92,6 +93,24 @@ def bars_of(condition: Condition) -> tuple[Bar, ...]:
     if condition.upper is None:
         raise StatisticsError(f"equivalence condition {condition.control!r} has no upper end")
     return (Bar(condition, condition.threshold, "greater"), Bar(condition, condition.upper, "less"))
+
+
+def nearness(*, low: float, high: float, slack: float, p: float | None) -> tuple[float, float]:
+    """How near to failing a condition is, the larger the nearer: of all conditions the largest is told first.
+
+    The slack is counted in half-widths of the interval: these compare conditions of different units and thresholds,
+    and tell apart what p no longer does where it has reached the least value that the resamples allow. Among equal
+    ones p decides. A condition that fails is nearer than any that holds.
+
+    Args:
+        low: lower end of the 95 % interval.
+        high: its upper end.
+        slack: how far the interval's nearer end lies inside the zone that the condition asks for; negative outside.
+        p: of the condition against its threshold; None where nothing is sampled.
+    """
+    half = (high - low) / 2
+    scaled = slack / half if 0 < half < math.inf else slack
+    return -scaled, 0.0 if p is None else p
 
 
 def p_of(condition: Condition) -> float:

@@ -6,13 +6,14 @@ of them stands with its numbers in the record's outcomes.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.errors import StatisticsError
 from harness.stats.power import clusters_for_half_width, sd_from_half_width
-from harness.stats.reading import Bar, Shortfall, bars_of, p_of
+from harness.stats.reading import Bar, Shortfall, bars_of, nearness, p_of
 from harness.stats.records import ComponentVerdict, Condition, Verdict
 
 SHOWN = 3
@@ -20,6 +21,8 @@ SHOWN = 3
 TELL_ALL = 4
 
 _WORST_FIRST: tuple[Verdict, ...] = ("invalid", "refuted", "too small", "inconclusive", "supported")
+_WEAKEST = re.compile(r", the weakest against “.*?”: \S+, \S+ % interval \[[^]]*\] \(asked: [^)]*\)")
+_NEAREST = re.compile(r", nearest to failing the one against “.*?”: \S+, \S+ % interval \[[^]]*\] \(asked: [^)]*\)")
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,43 @@ class Rules:
 def of_weakest(group: Sequence[Condition], rules: Rules) -> str:
     """How near the condition nearest to failing comes, where all hold."""
 
-    def nearness(condition: Condition) -> tuple[float, float]:
-        # Where p has reached the least that the resamples allow, the distance in half-widths still tells them apart.
+    def near(condition: Condition) -> tuple[float, float]:
+        low, high = (condition.sampling.bound(rules.alpha, side=side) for side in ("lower", "upper"))
         slack = min(bar.near(rules.alpha) for bar in bars_of(condition))
-        half = _half_width(condition, rules.alpha)
-        return p_of(condition), -slack / half if half > 0 else -slack
+        return nearness(low=low, high=high, slack=slack, p=p_of(condition))
 
-    weakest = max(group, key=nearness)
-    count = "its one condition holds" if len(group) == 1 else f"all {len(group)} conditions hold, the weakest"
-    return f"{count} against {weakest.control!r}: {_interval(weakest, rules.holm_level)} {_asked(weakest)}"
+    nearest = max(group, key=near)
+    said = f"{_interval(nearest, rules.holm_level)} {_asked(nearest)}"
+    return f"{holding(len(group))} against {named(nearest.control)}: {said}"
+
+
+def holding(count: int) -> str:
+    """How a reason begins that names the condition nearest to failing of so many that hold."""
+    return "its one condition holds" if count == 1 else f"all {count} conditions hold, nearest to failing the one"
+
+
+def named(name: str) -> str:
+    """A name as reasons quote it; not as Python does, whose backslashes are markup elsewhere."""
+    return f"“{name}”"
+
+
+def in_todays_words(reason: str, *, names: Iterable[str]) -> str:
+    """A stored reason with the names in it quoted as they are now: older versions quoted them as Python does."""
+    for name in sorted(set(names), key=len, reverse=True):
+        reason = reason.replace(repr(name), named(name))
+    return reason
+
+
+def same_reason(stored: str, again: str, *, names: Sequence[str]) -> bool:
+    """Whether a stored reason is the one made again, or what an older version said in its place.
+
+    Older versions quoted names otherwise, and chose the condition nearest to failing by p first ("the weakest"): of
+    such a reason that condition, whose numbers stand in the outcomes, is not compared.
+    """
+    if stored == again:
+        return True
+    worded = in_todays_words(stored, names=names)
+    return worded == again or (_WEAKEST.search(worded) is not None and _of_all(worded) == _of_all(again))
 
 
 def of_shortfalls(short: Sequence[tuple[Bar, Shortfall]], rules: Rules) -> str:
@@ -109,7 +140,7 @@ def names_of(conditions: Sequence[Condition], *, first: Condition | None = None)
     told = list(conditions)
     if len(conditions) > TELL_ALL:
         told = sorted(conditions, key=lambda condition: (condition is not first, -p_of(condition)))[:SHOWN]
-    return ", ".join([*(repr(condition.control) for condition in told), *_and_more(len(conditions) - len(told))])
+    return ", ".join([*(named(condition.control) for condition in told), *_and_more(len(conditions) - len(told))])
 
 
 def _of_shortfall(bar: Bar, shortfall: Shortfall, rules: Rules) -> str:
@@ -118,12 +149,12 @@ def _of_shortfall(bar: Bar, shortfall: Shortfall, rules: Rules) -> str:
     numbers = _interval(condition, rules.alpha if shortfall == "small" else rules.refute_level)
     if shortfall == "beaten":
         name, _, part = condition.control.partition(": ")
-        return f"beaten by {f'the {part} of {name!r}' if part else repr(name)}: {numbers}"
+        return f"beaten by {f'the {part} of {named(name)}' if part else named(name)}: {numbers}"
     if shortfall == "small":
-        return f"present but below {condition.threshold:.4g} against {condition.control!r}: {numbers}"
+        return f"present but below {condition.threshold:.4g} against {named(condition.control)}: {numbers}"
     if shortfall == "margin exceeded":
-        return f"margin exceeded, {condition.control!r}: {numbers} {_asked(condition)}"
-    return f"{shortfall} against {condition.control!r}: {numbers} {_asked(condition)}"
+        return f"margin exceeded, {named(condition.control)}: {numbers} {_asked(condition)}"
+    return f"{shortfall} against {named(condition.control)}: {numbers} {_asked(condition)}"
 
 
 def _what_narrows(widest: Condition, rules: Rules, *, target: float) -> str:
@@ -142,6 +173,11 @@ def _what_narrows(widest: Condition, rules: Rules, *, target: float) -> str:
     except StatisticsError:
         return f"; no affordable number of clusters brings it to {target:.3g}"
     return f"; {needed.clusters} clusters (80 % interval {needed.low} to {needed.high}) bring it to {target:.3g}"
+
+
+def _of_all(reason: str) -> str:
+    """A reason without the condition that it singles out of those that hold."""
+    return _NEAREST.sub("", _WEAKEST.sub("", reason))
 
 
 def _and_more(count: int, what: str = "") -> list[str]:

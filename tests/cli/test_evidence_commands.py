@@ -92,6 +92,21 @@ def test_report_takes_a_run_by_folder_or_name_and_another_place(stored: Path, mo
     assert [(one["records"], one["out"], one["papers"]) for one in written] == [(3, Path("elsewhere"), {})] * 2
 
 
+def test_report_writes_vector_files_beside_the_others_where_asked_the_same_on_every_run(stored: Path) -> None:
+    def figures(folder: str, *options: str) -> dict[str, bytes]:
+        assert call("report", "--out", folder, *options).exit_code == 0
+        return {path.name: path.read_bytes() for path in Path(folder, "figures").iterdir()}
+
+    first, again = figures("a", "--svg"), figures("b", "--svg")
+    assert first == again
+    stems = {suffix: {name[:-4] for name in first if name.endswith(suffix)} for suffix in (".png", ".svg")}
+    assert stems[".png"] == stems[".svg"] != set()
+    assert all(b"<svg" in content for name, content in first.items() if name.endswith(".svg"))
+    assert figures("a") == {name: content for name, content in first.items() if name.endswith(".png")}
+    for other in ("--html", "--no-figures"):
+        assert "leave out --html and --no-figures" in call("report", "--svg", other).stderr
+
+
 def test_report_without_a_run_names_the_command_that_makes_one(folder: Path) -> None:
     assert "pytest claims/" in refused("report")
     assert "no run folder" in refused("report", "no-such-run")

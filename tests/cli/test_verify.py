@@ -131,6 +131,27 @@ def test_what_was_taken_away_or_put_in_is_found(what, tmp_path):
     assert done.stdout.startswith("damaged")
 
 
+def test_a_reason_that_an_older_version_worded_agrees_and_one_that_says_something_else_does_not():
+    again = made.plain().as_dict()["judgement"]["components"][0]["reason"]
+    assert again.startswith("all 2 conditions hold, nearest to failing the one against “")
+    older = (
+        "all 2 conditions hold, the weakest against 'shuffled': 1.5, 97.5 % interval [1.1, 1.9] (asked: above 0.25)"
+    )
+
+    def reworded(text):
+        def edit(content):
+            for one in (content["judgement"], *content["judgement"]["components"]):
+                one["reason"] = one["reason"].replace(again, text)
+
+        return verified(made.edited(made.plain(), edit))
+
+    assert reworded(older).state == "agrees"
+    for other in (older.replace("2", "3", 1), older.replace("shuffled", "all of them"), "it holds"):
+        found = reworded(other)
+        assert found.state == "differs", other
+        assert {difference.field for difference in found.differences} > {"judgement.reason"}
+
+
 def test_a_record_whose_hash_does_not_fit_is_damaged_and_its_values_say_where(tmp_path):
     run = made.stored(tmp_path / "run", made.plain())
     path = next(run.glob("*__seed0.json"))

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import pytest
 
 from harness.errors import StoreError
 from harness.report import figures
-from harness.report.bars import as_measured
+from harness.report.bars import as_measured, without_interval
 from harness.report.effects import Effect
-from harness.report.figures.style import label, thinned, token_label
+from harness.report.figure_files import summary_forest
+from harness.report.figures.style import label, thinned, token_label, wrapped
+from harness.report.forests import MOST_SUMMARY_ROWS
 from tests.report.sample_pictures import pictures
 from tests.report.sample_records import claim, exact_record, judgement, not_run, outcome, record
 
@@ -34,14 +37,26 @@ def rows(count: int) -> list[figures.ForestRow]:
     return made
 
 
+TITLES = {"xlabel": "what the columns are", "ylabel": "what the rows are"}
+LONG = "as many other heads of the same layers, patched from a counterpart that repeats no name, towards the first name"
 SIZED: Figures = {
     "forest": lambda n: figures.draw_forest(rows(n), xlabel="effect (nats)"),
     "bars": lambda n: figures.bars([f"head {i}.{i}" for i in range(n)], np.ones(n), unit="nats"),
     "head_map": lambda n: figures.head_map(np.eye(n), unit="nats"),
     "matrix": lambda n: figures.matrix(
-        np.eye(n), rows=[f"row {i}" for i in range(n)], columns=[f"column {i}" for i in range(n)], unit="nats"
+        np.eye(n), rows=[f"row {i}" for i in range(n)], columns=[f"column {i}" for i in range(n)], unit="nats", **TITLES
     ),
     "pattern": lambda n: figures.pattern(np.eye(n), tokens=[f" token{i}" for i in range(n)], head="1.0"),
+    "distribution": lambda n: figures.distribution(
+        [0.0, 1.0], [[0.5, 0.6]] * n, labels=["joint", *(f"{i}: {LONG}" for i in range(n))], unit=f"fall ({LONG})"
+    ),
+    "long forest": lambda n: figures.draw_forest(
+        [replace(row, name=f"{row.name}: {LONG}") for row in rows(n)], xlabel="effect (nats)"
+    ),
+    "long bars": lambda n: figures.bars([f"{i}: {LONG}" for i in range(n)], np.ones(n), unit="nats", ylabel="set"),
+    "wordy matrix": lambda n: figures.matrix(
+        np.eye(n), rows=list(range(n)), columns=[f"a column of words {i}" for i in range(n)], unit="nats", **TITLES
+    ),
 }
 
 
@@ -161,6 +176,72 @@ def test_labels_are_shortened_in_the_middle_and_tokens_show_their_spaces() -> No
     assert token_label("\n") == "↵"
 
 
+def test_a_long_name_stands_there_in_full() -> None:
+    assert wrapped(LONG, width=36).replace("\n", " ") == LONG
+    assert max(map(len, wrapped(LONG, width=36).split("\n"))) <= 36
+    assert len(wrapped("x" * 10_000, width=36).split("\n")) <= 6
+    for kind in ("distribution", "long forest", "long bars"):
+        names = [tick.get_text().replace("\n", " ") for tick in SIZED[kind](3).axes[0].get_yticklabels()]
+        assert sum(LONG in name for name in names) == 3
+    assert LONG in SIZED["distribution"](1).axes[0].get_xlabel().replace("\n", " ")
+
+
+def test_the_mean_of_a_single_value_does_not_hide_it() -> None:
+    axes = figures.distribution([5.0], [[0.1, 0.2]], labels=["direction", "permuted"], unit="nats").axes[0]
+    first = [line for line in axes.lines if max(line.get_ydata()) < 0.5]
+    assert [line.get_marker() for line in first] == ["D"]
+    assert "diamond: a single value" in axes.get_xlabel()
+
+
+def test_a_matrix_is_refused_without_titles_and_a_stored_one_of_older_records_is_drawn_all_the_same() -> None:
+    with pytest.raises(TypeError, match="xlabel"):
+        figures.matrix(np.eye(2), rows="ab", columns="cd", unit="u")  # type: ignore[call-arg]
+    with pytest.raises(StoreError, match="what the columns and the rows are"):
+        figures.matrix(np.eye(2), rows="ab", columns="cd", unit="u", xlabel="", ylabel="row")
+    heads = {**MATRIX, "columns": ["0.1", "joint"], "rows": ["into place 0", "into place 1"]}
+    axes = figures.draw(heads).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("head (layer.head); joint: together", "into place")
+    axes = figures.draw(MATRIX).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("column", "row")
+    axes = figures.draw({**heads, **TITLES}).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == tuple(TITLES.values())
+
+
+def test_token_ids_are_called_so_on_the_axes_of_a_pattern() -> None:
+    ids, words = (
+        figures.pattern(np.eye(2), tokens=tokens, head="0.0").axes[0] for tokens in (["64", "7"], [" a", "7"])
+    )
+    assert ids.get_xlabel() == "key: token id attended to"
+    assert words.get_ylabel() == "query: token attending"
+
+
+def test_the_summary_fits_a_screen_and_falls_back_to_one_row_per_claim() -> None:
+    def summary(count: int, *models: str) -> Any:
+        claims = [claim(id=f"induction.a-{place}") for place in range(count)]
+        return summary_forest([record(model, heads=1, claim=one) for one in claims for model in models])
+
+    full = summary(MOST_SUMMARY_ROWS - 1, "gpt2-small")
+    assert len(full.axes[0].get_yticklabels()) == MOST_SUMMARY_ROWS  # with the heading
+    assert full.get_figheight() * full.dpi <= 1400
+    names = [tick.get_text() for tick in summary(40, "gpt2-small", "smollm2-135m-q4").axes[0].get_yticklabels()]
+    assert names[1] == "a-0, 2 models"
+    assert len(names) == 41
+
+
+def test_the_summary_has_one_mark_per_claim_and_model_and_ticks_for_its_other_seeds() -> None:
+    def of(model: str, estimate: float) -> dict[str, Any]:
+        return record(model, judgement=judgement("supported", [outcome("1.0", "x", estimate=estimate)]))
+
+    records = [of("induction-2l@0", 0.9), of("induction-2l@1", 0.5), of("gpt2-small", 0.7), not_run("smollm2-135m-q4")]
+    axes = summary_forest(records).axes[0]
+    named = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert named == ["", "prefix-matching, gpt2-small", "prefix-matching, induction-2l@0..1"]
+    marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    ticks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "|"]
+    assert marks == pytest.approx([2.5, 1.5])  # from the threshold in SESOIs of 0.2: (0.7 - 0.2) / 0.2, the worst seed
+    assert ticks == pytest.approx([3.5])
+
+
 @pytest.mark.parametrize(("count", "step"), [(1, 1), (24, 1), (25, 2), (49, 5), (1000, 50)])
 def test_labels_are_thinned_in_round_steps(count: int, step: int) -> None:
     assert thinned(count, at_most=24)[:2] == list(range(0, count, step))[:2]
@@ -252,13 +333,52 @@ def test_bars_of_raw_means_have_their_intervals_and_no_threshold_of_differences(
     assert "line: 95 % interval" in figures.draw(kept).axes[0].get_xlabel()
 
 
-def test_bars_keep_what_they_say_themselves_and_get_no_interval_from_units_that_share_a_cluster() -> None:
+def test_bars_keep_what_they_say_themselves() -> None:
     measured = {"treated": {"components": ["1.0"], "values": [[1.0, 2.0, 3.0]]}, "controls": {}}
     clustered = record(measured=measured, units={"clusters": ["a", "a", "b"]})
-    assert "low" not in as_measured(bars_of(), clustered)
     own = bars_of(threshold=7.0, low=[1.5, 0.4], high=[2.5, 0.6])
     assert as_measured(own, clustered) == own
     assert as_measured({"kind": "curve"}, clustered) == {"kind": "curve"}
+
+
+def test_units_that_share_a_cluster_count_as_one_in_the_interval_of_a_bar() -> None:
+    def low(values: list[float], clusters: list[str]) -> float:
+        measured = {"treated": {"components": ["joint"], "values": [values]}, "controls": {}}
+        picture = bars_of(labels=["together"], values=[float(np.mean(values))])  # known by its mean, not by its name
+        return float(as_measured(picture, record(measured=measured, units={"clusters": clusters}))["low"][0])
+
+    # Twins that say the same: t(0.975, 2) * sd / sqrt(3) of the three clusters, as if each unit stood there once.
+    assert low([1.0, 1.0, 2.0, 2.0, 3.0, 3.0], list("aabbcc")) == pytest.approx(2 - 2.4841, abs=1e-4)
+    # Residuals -1, 0, 1 in clusters a, a, b: sums -1 and 1; sqrt(2 / 1 * 2) / 3 * t(0.975, 1) = 0.6667 * 12.7062.
+    assert low([1.0, 2.0, 3.0], list("aab")) == pytest.approx(2 - 8.4708, abs=1e-4)
+
+
+def test_a_bar_has_the_interval_that_its_record_stores_for_a_share_and_none_where_nobody_knows_whose_values_it_is() -> (
+    None
+):
+    shares = [{"component": "1.0", "share": 2.0, "low": 1.5, "high": 2.5, "passenger": False}]
+    measured = {
+        "treated": {"components": ["joint"], "values": [[0.0, 1.0, 0.5]]},
+        "controls": {"joint | x": {"values": [0.5, 0.4, 0.6]}},  # the same mean as the treated values
+    }
+    kept = as_measured(bars_of(), record(measured=measured, shares=shares, units={"clusters": list("abc")}))
+    assert (kept["low"][0], kept["high"][0]) == (1.5, 2.5)
+    both = bars_of(labels=["one", "others"], values=[7.0, 0.5])
+    # "others" is no name of a component: it is a control's mean, and only one control has it
+    kept = as_measured(both, record(measured=measured, units={"clusters": list("abc")}))
+    assert kept["low"][0] is None
+    assert kept["low"][1] is not None
+    measured["controls"]["joint | y"] = {"values": [0.5, 0.3, 0.7]}
+    assert "low" not in as_measured(both, record(measured=measured, units={"clusters": list("abc")}))
+
+
+def test_a_caption_says_which_bars_have_no_interval() -> None:
+    entry = record()
+    assert without_interval(bars_of(low=[1.0, 0.4], high=[3.0, 0.6]), entry) == ""
+    assert without_interval(bars_of(low=[1.0, None], high=[3.0, None]), entry) == "no interval stored for others"
+    assert without_interval(bars_of(), entry) == "no interval stored"
+    assert "nothing is sampled" in without_interval(bars_of(), record(claim=claim(units=None)))
+    assert without_interval({"kind": "curve"}, entry) == ""
 
 
 def test_only_png_and_svg_are_written(tmp_path: Path) -> None:
@@ -284,7 +404,8 @@ def test_the_cells_of_a_small_matrix_have_their_numbers_and_those_of_a_large_one
     axes = figures.draw({**MATRIX, "values": [[0.5, -0.001], [None, 1.0]]}).axes[0]
     assert [text.get_text() for text in axes.texts] == ["0.50", "0.00", "1.00"]  # what was not measured has none
     many = [str(place) for place in range(11)]
-    assert not figures.matrix(np.ones((11, 11)), rows=many, columns=many, unit="u").axes[0].texts  # 121 cells
+    large = figures.matrix(np.ones((11, 11)), rows=many, columns=many, unit="u", **TITLES)  # 121 cells
+    assert not large.axes[0].texts
 
 
 def test_numbers_stand_out_from_their_cells():

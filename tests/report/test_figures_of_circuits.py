@@ -166,6 +166,6 @@ def test_what_a_record_stored_is_not_drawn_twice_and_other_tables_have_no_pictur
 def test_the_report_shows_them_with_n(tmp_path: Path) -> None:
     write_report([record(tables=[HEADS, TEMPLATES])], out=tmp_path, run=RUN, workers=1)
     text = (tmp_path / "evidence" / "induction.md").read_text(encoding="utf-8")
-    assert "2 heads of 2 classes; no edges are measured (smollm2-135m-q4); n = 24 sequences in 24 clusters" in text
+    assert "2 heads of 2 classes; no edges are measured (smollm2-135m-q4); n = 2 heads" in text
     assert "n = 2 templates" in text
     assert len(list((tmp_path / "figures").glob("*circuit-s-heads*.png"))) == 1

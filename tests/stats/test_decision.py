@@ -13,6 +13,8 @@ from statsmodels.stats.multitest import multipletests
 
 from harness.errors import StatisticsError
 from harness.stats.decision import judge
+from harness.stats.reading import nearness
+from harness.stats.reasons import in_todays_words
 from harness.stats.records import Condition, Judgement, Rule, Side
 from harness.stats.student import t_quantile
 
@@ -45,6 +47,16 @@ class WaveringSampling(TSampling):
 
     def bound_monte_carlo_se(self, error: float, *, side: Side) -> float:
         return self.monte_carlo_se
+
+
+@dataclass(frozen=True)
+class Floored(TSampling):
+    """One whose p is a few resamples more than the least that there is, as of effects far from their threshold."""
+
+    p: float = 0.0001
+
+    def p_value(self, threshold: float, *, alternative: Literal["greater", "less"]) -> float:
+        return self.p
 
 
 @dataclass(frozen=True)
@@ -99,8 +111,8 @@ def test_an_effect_above_its_sesoi_against_every_control_is_supported() -> None:
 def test_one_control_that_is_not_beaten_by_the_sesoi_is_enough_to_leave_it_open() -> None:
     result = judged(beats(0.60), beats(0.21, "other heads: mean"))
     assert result.verdict == "inconclusive"
-    assert "open against 'other heads: mean'" in result.reason
-    assert "'shuffled'" not in result.reason
+    assert "open against “other heads: mean”" in result.reason
+    assert "“shuffled”" not in result.reason
 
 
 def test_an_inconclusive_verdict_names_half_width_and_clusters_needed() -> None:
@@ -120,32 +132,32 @@ def test_an_effect_near_its_threshold_asks_for_no_more_clusters() -> None:
 def test_an_effect_whose_interval_includes_zero_is_refuted_as_absent() -> None:
     result = judged(beats(0.01), beats(0.60, "fresh"))
     assert result.verdict == "refuted"
-    assert "absent against 'shuffled'" in result.reason
-    assert "'fresh'" not in result.reason
+    assert "absent against “shuffled”" in result.reason
+    assert "“fresh”" not in result.reason
 
 
 def test_an_effect_below_zero_is_refuted_as_reversed() -> None:
     result = judged(beats(-0.30))
-    assert (result.verdict, "reversed against 'shuffled'" in result.reason) == ("refuted", True)
+    assert (result.verdict, "reversed against “shuffled”" in result.reason) == ("refuted", True)
 
 
 def test_a_head_that_others_outdo_is_refuted_by_name() -> None:
     result = judged(beats(0.60), beats(-0.10, "other heads: 95th percentile (4.11)", threshold=0.0))
     assert result.verdict == "refuted"
-    assert "beaten by the 95th percentile (4.11) of 'other heads'" in result.reason
+    assert "beaten by the 95th percentile (4.11) of “other heads”" in result.reason
 
 
 def test_a_present_effect_below_its_sesoi_is_too_small_and_not_refuted() -> None:
     # the review's example: .15 with standard error .02 against a SESOI of .20 is no refutation
     result = judged(beats(TSampling(0.15, 0.02)), beats(0.40, "fresh"))
     assert result.verdict == "too small"
-    assert "present but below 0.2 against 'shuffled'" in result.reason
+    assert "present but below 0.2 against “shuffled”" in result.reason
 
 
 def test_too_small_needs_a_present_effect_against_every_control() -> None:
     result = judged(beats(0.10), beats(TSampling(0.15, 0.1), "fresh"))
     assert result.verdict == "inconclusive"
-    assert "whether there is any effect against 'fresh' is open" in result.reason
+    assert "whether there is any effect against “fresh” is open" in result.reason
 
 
 def test_nothing_is_refuted_or_too_small_where_the_assay_was_never_shown_to_work() -> None:
@@ -163,6 +175,36 @@ def test_refutation_is_corrected_for_conditions_and_components() -> None:
     assert judged(clear).verdict == "too small"
     assert "present but below" not in judged(clear, *open_ones).reason
     assert judged(clear, family=8).verdict == "inconclusive"
+
+
+def test_the_condition_nearest_to_failing_is_named_by_its_slack_in_half_widths_and_not_by_p() -> None:
+    # carry-decodable on addition-5d-1l@0: both p at the least that the resamples allow, and the wrong way round
+    near = beats(Floored(0.44, 0.02, p=0.0001785), "control task")
+    far = beats(Floored(0.50, 0.02, p=0.0001867), "token's own \\ stream")
+    said = judged(near, far).reason
+    assert "all 2 conditions hold, nearest to failing the one against “control task”: 0.44, " in said
+    assert judged(far).reason.startswith("5.1 supported: its one condition holds against “token's own \\ stream”: 0.5")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "slack", "p", "expected"),
+    [
+        (0.4, 0.5, 0.2, 0.001, (-4.0, 0.001)),  # 0.2 / 0.05
+        (0.1, 0.5, -0.1, 0.4, (0.5, 0.4)),
+        (0.3, 0.3, 0.1, None, (-0.1, 0.0)),  # nothing sampled: the slack as it is
+        (-math.inf, 0.5, -math.inf, 1.0, (math.inf, 1.0)),
+    ],
+)
+def test_nearness_is_the_slack_in_half_widths_mirrored_then_p(
+    low: float, high: float, slack: float, p: float | None, expected: tuple[float, float]
+) -> None:
+    assert nearness(low=low, high=high, slack=slack, p=p) == pytest.approx(expected)
+
+
+def test_names_are_quoted_without_backslashes_and_those_of_older_records_as_well() -> None:
+    name = "F(C\\K) - F(M\\K), the model's"
+    assert in_todays_words(f"open against {name!r}: 0.1", names=[name]) == f"open against “{name}”: 0.1"
+    assert f"absent against “{name}”" in judged(beats(0.01, name)).reason
 
 
 def test_the_interval_of_a_component_is_printed_at_its_level_in_holms_procedure() -> None:
@@ -228,7 +270,7 @@ def test_non_inferiority_joins_the_effect_that_it_qualifies() -> None:
     assert judged(beats(0.6), margin(0.01, 0.05)).verdict == "supported"
     open_margin = judged(beats(0.6), margin(TSampling(0.04, 0.02), 0.05))
     assert open_margin.verdict == "inconclusive"
-    assert "open against 'first copy'" in open_margin.reason
+    assert "open against “first copy”" in open_margin.reason
     # a margin has its own unit, so that its own half decides how wide is narrow enough
     assert "to 0.025" in open_margin.reason
     exceeded = judged(beats(0.6), margin(0.10, 0.05))
@@ -264,7 +306,7 @@ def test_a_failed_precondition_is_invalid_whatever_the_numbers_say() -> None:
 def test_too_few_clusters_are_invalid_by_number() -> None:
     result = judged(beats(TSampling(0.6, clusters=11)))
     assert result.verdict == "invalid"
-    assert "11 clusters against 'shuffled'; at least 12 are needed" in result.reason
+    assert "11 clusters against “shuffled”; at least 12 are needed" in result.reason
     assert judged(beats(TSampling(0.6, clusters=12))).verdict == "supported"
     assert judged(beats(TSampling(0.6, clusters=11)), min_clusters=8).verdict == "supported"
 
@@ -364,15 +406,15 @@ def test_of_many_open_conditions_the_widest_and_the_two_weakest_are_named_and_th
     others = [beats(TSampling(0.2 + 0.001 * number, 0.05), f"K{number}") for number in range(30)]
     result = judged(*others, wide)
     # All have p > .025; the largest p are those of the effects nearest to the SESOI of .2: K0 and K1.
-    assert "open against 'wide', 'K0', 'K1', and 28 more: 0.25" in result.reason
+    assert "open against “wide”, “K0”, “K1”, and 28 more: 0.25" in result.reason
     assert len(result.outcomes) == 31
 
 
 def test_of_many_contradicted_conditions_three_are_told_and_the_others_counted() -> None:
     result = judged(*[beats(-0.01 * number, f"K{number}") for number in range(10)])
     assert result.verdict == "refuted"
-    told = [name for name in (f"'K{number}'" for number in range(10)) if name in result.reason]
-    assert told == ["'K7'", "'K8'", "'K9'"]
+    told = [name for name in (f"“K{number}”" for number in range(10)) if name in result.reason]
+    assert told == ["“K7”", "“K8”", "“K9”"]
     assert result.reason.endswith("and 7 more contradicted")
 
 

@@ -43,9 +43,10 @@ def curve(
     high: object = None,
     baseline: float | None = None,
     line: str = "mean",
+    band: str = "95 % interval",
     title: str = "",
 ) -> Figure:
-    """A line of y over x with its 95 % band and, dashed, the baseline; `line` says what it is.
+    """A line of y over x with its band and, dashed, the baseline; `line` and `band` say what they are.
 
     Raises:
         StoreError: x, y and the band have different lengths.
@@ -56,7 +57,7 @@ def curve(
     if low is not None and high is not None:
         bottom, top = finite_array(low, axes=1, what="curve: low"), finite_array(high, axes=1, what="curve: high")
         require_equal_lengths("curve", y=values, low=bottom, high=top)
-        axes.fill_between(across, bottom, top, color=PALE, linewidth=0, label="95 % interval")
+        axes.fill_between(across, bottom, top, color=PALE, linewidth=0, label=wrapped(band, width=60))
     axes.plot(across, values, "-o", color=ACCENT, markersize=4, linewidth=1.5, label=wrapped(line, width=60))
     if baseline is not None:
         axes.axhline(float(baseline), color=INK, linewidth=1, linestyle="--", label="baseline")

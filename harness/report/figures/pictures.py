@@ -80,6 +80,7 @@ def _curve(picture: Entry, title: str) -> Figure:
         ylabel=picture["ylabel"],
         baseline=picture.get("baseline"),
         line=picture.get("line", "mean"),
+        band=picture.get("band", "95 % interval"),
         title=title,
     )
 

@@ -18,13 +18,16 @@ from harness.report.html.drawing import drawn_in
 from harness.report.html.entries import ORDERS, ClaimEntry, claim_entries
 from harness.report.html.pictures import Pictures, Shown
 from harness.report.html.rendering import parse, render, render_line
+from harness.report.not_run import not_run_page
+from harness.report.provenance import provenance_page
 from harness.report.reading import SYMBOLS, Entry, as_registered, grouped, verdict_of
 from harness.report.registration import registration_page
 from harness.report.sanity import sanity_page
 from harness.report.section import Combine, Settings
 from harness.report.seeds import combine_trained
+from harness.report.shares import with_sizes
 from harness.report.summary import summary
-from harness.report.text import inline, plain, table
+from harness.report.text import plain
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -86,6 +89,7 @@ def write_html(
     """
     if not records:
         raise StoreError("a report needs at least one record; run `pytest claims/` first")
+    records = with_sizes(records)
     path = out / NAME if out.is_dir() or not out.suffix else out
     pictures = Pictures()
     settings = Settings(pictures, papers or {}, file_names or {}, combine, command_prefix, lock)
@@ -159,7 +163,7 @@ def _page(
         choices=_choices(records, papers=settings.papers),
         orders=ORDERS,
         started=str(run.get("started", "")),
-        appendix=_appendix(confirmatory, run=run, lock=settings.lock),
+        appendix=_appendix(confirmatory, run=run, settings=settings),
     )
 
 
@@ -184,11 +188,12 @@ def _by_number(model: str) -> tuple[object, ...]:
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", model))
 
 
-def _appendix(records: Sequence[Entry], *, run: Mapping[str, Any], lock: Entry | None) -> dict[str, Page]:
+def _appendix(records: Sequence[Entry], *, run: Mapping[str, Any], settings: Settings) -> dict[str, Page]:
     """The pages after the claims by the names of their places: what EVIDENCE.md ends with."""
     texts = {
-        "registration": registration_page(lock),
-        "provenance": _provenance(run),
+        "missing": not_run_page(records),
+        "registration": registration_page(settings.lock),
+        "provenance": provenance_page(run, records=records, file_names=settings.file_names),
         "sanity": sanity_page(run.get("sanity") or (), records=records),
     }
     made = {}
@@ -197,16 +202,6 @@ def _appendix(records: Sequence[Entry], *, run: Mapping[str, Any], lock: Entry |
         if text:
             made[name] = Page(heading.lstrip("# "), parse(body))
     return made
-
-
-def _provenance(run: Mapping[str, Any]) -> str:
-    rows = [[name, inline(run[name])] for name in ("started", "finished", "commit") if run.get(name)]
-    rows.append(["uncommitted changes", "yes" if run.get("dirty") else "no"])
-    rows.append(["interrupted", "yes" if run.get("interrupted") else "no"])
-    for group in ("options", "machine", "versions"):
-        entries = run.get(group) or {}
-        rows += [[inline(f"{group}: {name}"), inline(value)] for name, value in sorted(entries.items())]
-    return "## Where this was measured\n\n" + table(["", ""], rows=rows)
 
 
 def _package_text(name: str) -> str:
