@@ -25,7 +25,8 @@ def chosen_subject(
         announce: called with lines of progress.
 
     Raises:
-        DeclarationError: heads that the model does not have, or a model that is not the one whose heads are registered.
+        DeclarationError: components that the model does not have or that are of another kind than the class, or a model
+            that is not the one whose heads are registered.
         SubjectNotFound: discovery found none.
     """
     class_name = bound.claim.subject
@@ -45,6 +46,7 @@ def chosen_subject(
     if found is None:
         found = _discovered(bound, target, loaded, announce)
     problems = head_problems(found.heads, model_id=bound.model_id, n_layers=target.n_layers, n_heads=target.n_heads)
+    problems += registered.misfits(found.heads, class_name=class_name)
     if problems:
         raise DeclarationError(f"claim {bound.claim.id!r}: " + "; ".join(problems))
     return found

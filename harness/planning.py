@@ -85,12 +85,13 @@ def subject_problems(claim: Claim, mechanism: Mechanism, *, models: Sequence[str
 
 
 def given_subject_problems(bound: BoundClaim) -> list[str]:
-    """What is wrong with heads given by `--subjects` on the claim's model, by the registry alone."""
+    """What is wrong with heads given by `--subjects` for the claim and on its model, by the registry alone."""
     heads = bound.options.subjects
     if heads is None or bound.claim.subject is None:
         return []
     spec = find(bound.model_id)
-    return head_problems(heads, model_id=bound.model_id, n_layers=spec.n_layers, n_heads=spec.n_heads)
+    problems = head_problems(heads, model_id=bound.model_id, n_layers=spec.n_layers, n_heads=spec.n_heads)
+    return [*problems, *bound.mechanism.subjects.misfits(heads, class_name=bound.claim.subject)]
 
 
 def parse_subjects(given: str) -> tuple[str, ...] | Path:

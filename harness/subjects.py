@@ -136,6 +136,17 @@ class SubjectsFile:
         entry = self.models.get(model_id, {}).get("classes", {}).get(class_name, {})
         return {name: float(value) for name, value in entry.get("settings", {}).items()}
 
+    def misfits(self, names: Sequence[str], *, class_name: str) -> list[str]:
+        """What keeps components that a user names from standing in for a class: heads for a place, places for one."""
+        entries = (model.get("classes", {}).get(class_name, {}) for model in self.models.values())
+        registered = [entry["heads"] for entry in entries if entry.get("heads")]
+        kinds = sorted({_kind(name) for heads in registered for name in heads})
+        wanted = f"{class_name} is {' or '.join(kinds)}, such as {registered[0][0]}" if kinds else ""
+        problems = [f"{name} is {_kind(name)}; {wanted}" for name in names if kinds and _kind(name) not in kinds]
+        if kinds and "a head" not in kinds and len(names) > max(map(len, registered)):
+            problems.append(f"{', '.join(names)} are {len(names)} places; {wanted}: name one")
+        return problems
+
     def expectation(self, claim_id: str, *, model_id: str) -> Expectation | None:
         """The verdict on record: the one in the file, else `supported` for a registered model, else None."""
         named = self.expectations.get(claim_id, {}).get(model_id)
@@ -184,6 +195,10 @@ def require_component(name: str) -> str:
     if _HEAD.fullmatch(name) is None and _SITE.fullmatch(name) is None:
         raise DeclarationError(f"{name!r} is not a head{_FORM}")
     return name
+
+
+def _kind(name: str) -> str:
+    return "a head" if _HEAD.fullmatch(name) else f"a place in the stream, {name.partition('.')[2]}"
 
 
 def head_problems(heads: Sequence[str], *, model_id: str, n_layers: int, n_heads: int) -> list[str]:

@@ -90,7 +90,7 @@ def test_no_claim_on_steering_is_supported_on_a_random_model(entry, model, steer
         assert re.search("precondition|within 5 standard errors of zero", record.judgement["reason"])
 
 
-def test_candidate_layers_are_ten_at_most_and_never_the_first():
+def test_candidate_layers_are_about_ten_and_never_the_first():
     def of(n_layers):
         return finding.candidates(type("Sized", (), {"n_layers": n_layers})())
 

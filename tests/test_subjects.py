@@ -216,3 +216,31 @@ def test_places_in_the_residual_stream_are_checked_against_the_size_of_the_model
     assert problem == "subject 2.resid_post is not in model 'tiny', which has layers 0..1"
     (problem,) = head_problems(["1.attn"], model_id="tiny", n_layers=2, n_heads=4)
     assert "'1.attn' is not a head; write layer.head, e.g. 5.1, or a place in the residual stream" in problem
+
+
+PLACES = """
+[models."tiny@0".classes.sentiment]
+heads = ["1.resid_pre"]
+selected_by = "shift"
+source = "mechclaims discover steering"
+split = "discovery"
+"""
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("0.1",), "0.1 is a head; sentiment is a place in the stream, resid_pre, such as 1.resid_pre"),
+        (("0.resid_post",), "0.resid_post is a place in the stream, resid_post; sentiment is"),
+        (("0.resid_pre", "1.resid_pre"), "0.resid_pre, 1.resid_pre are 2 places; sentiment is"),
+    ],
+)
+def test_components_of_another_kind_than_the_class_do_not_stand_in_for_it(tmp_path, names, said):
+    assert said in "; ".join(read(tmp_path, PLACES).misfits(names, class_name="sentiment"))
+
+
+def test_components_of_the_kind_of_the_class_stand_in_for_it_however_many_heads_there_are(tmp_path):
+    assert read(tmp_path, PLACES).misfits(("0.resid_pre",), class_name="sentiment") == []
+    assert read(tmp_path, GOOD).misfits(("0.1", "0.2", "0.3"), class_name="induction") == []
+    assert read(tmp_path, GOOD).misfits(("0.resid_pre",), class_name="nobody-registered") == []
+    assert "0.resid_pre is a place" in read(tmp_path, GOOD).misfits(("0.resid_pre",), class_name="induction")[0]

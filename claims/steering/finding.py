@@ -1,7 +1,7 @@
 """Where and how strongly a contrast is steered, found on the discovery split alone; and what it is held against.
 
 A direction is the mean over pairs of the positive minus the negative activation at the last token of the text (paired
-contrast, Rimsky et al. 2024). Layer: of at most ten, evenly spaced, that whose direction at `DOSE` moves the log-odds
+contrast, Rimsky et al. 2024). Layer: of about ten, evenly spaced, that whose direction at `DOSE` moves the log-odds
 of neutral stems most. Dose: the largest of `DOSES` whose damage on neutral text stays within `AFFORDABLE`.
 Permuted labels go through all of it but the dose, which they share.
 """
@@ -84,7 +84,7 @@ class Found:
 
 
 def candidates(model: Model) -> tuple[int, ...]:
-    """Layers that are compared: ten at most, evenly spaced, and not the first, where the stream holds the token."""
+    """Layers that are compared: about ten, evenly spaced, and not the first, where the stream holds the token."""
     step = max(1, round(model.n_layers / CANDIDATES))
     return tuple(range(step, model.n_layers, step)) or (0,)
 

@@ -79,7 +79,7 @@ def report(
         file_names=names,
         lock=standing_of(claims / LOCK, reports=reports, also=(opened.path,)),
     )
-    counted = Counter(map(verdict_of, records))
+    counted = Counter("exploratory" if record.get("exploratory") else verdict_of(record) for record in records)
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counted.most_common())
     click.echo(f"{path}: {plural(len(records), 'record')} of {opened.path.name} ({verdicts})")
     say_unfinished(opened)

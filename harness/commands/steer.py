@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,12 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--layer", type=int, metavar="NUMBER", help="The layer before which it is added  [default: the declared]")
 @click.option("--method", type=click.Choice(tuple(METHODS)), help="How the direction is found  [default: the declared]")
-@click.option("--tokens", "new_tokens", type=int, default=30, show_default=True, help="New tokens at most.")
-@click.option("--temperature", type=float, default=0.0, show_default=True, help="0 takes the likeliest token.")
+@click.option(
+    "--tokens", "new_tokens", type=click.IntRange(min=1), default=30, show_default=True, help="New tokens at most."
+)
+@click.option(
+    "--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 takes the likeliest token."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draws at a temperature above 0.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @claims_option
@@ -67,17 +72,21 @@ def steer(
     """
     from harness.models.model import load
 
+    sampling = Sampling(new_tokens, temperature, seed)
+    _check_numbers(doses, temperature=temperature)
     contrast = contrast_named(name, claims=claims)
     model = load(model_id, device=device, say=_say)
     if model.tokenizer is None:
-        raise NotSuited(f"model {model_id!r} has no tokenizer, so it cannot continue text. Name one that has: models.")
+        raise NotSuited(
+            f"model {model_id!r} has no tokenizer, so it cannot continue text; `mechclaims models` lists others."
+        )
     rows = model.token_lists(texts, bos=model.bos_token_id is not None)
     direction = _direction(model, contrast, layer=layer, method=method or contrast.method)
     for line in _about(model, contrast, direction, temperature=temperature, seed=seed):
         click.echo(line)
     doses = doses or (contrast.dose(model),)
     conditions = {"without": [], **{f"dose {dose:g}": [add(direction, dose=dose)] for dose in doses}}
-    found = generate_each(model, rows, steerings=conditions, sampling=Sampling(new_tokens, temperature, seed))
+    found = generate_each(model, rows, steerings=conditions, sampling=sampling)
     written = {condition: each.texts(model) for condition, each in found.items()}
     for number, text in enumerate(texts):
         click.echo(f"\n{text}")
@@ -103,7 +112,28 @@ def _about(
     if model.id not in contrast.layers and direction.layer == contrast.layer(model):
         yield f"no working layer is declared for {model.id}: this is half of its {model.n_layers} layers"
     yield f"dose 1 is {DOSE_UNIT:g} of the mean norm {direction.norm:.4g} there"
+    yield _about_dose(model, contrast, direction)
     yield "greedy" if temperature == 0 else f"temperature {temperature:g}, seed {seed}"
+
+
+def _about_dose(model: Model, contrast: SteeringContrast, direction: Direction) -> str:
+    """Which dose was found to spare other text, and where."""
+    if model.id not in contrast.doses:
+        return f"no working dose is declared for {model.id}"
+    declared = f"the declared dose is {contrast.dose(model):g}"
+    chosen = contrast.layer(model)
+    return declared if chosen == direction.layer else f"{declared}, chosen for layer {chosen}"
+
+
+def _check_numbers(doses: tuple[float, ...], *, temperature: float) -> None:
+    if not isfinite(temperature):
+        raise click.BadParameter(f"{temperature:g} is not a finite number", param_hint="--temperature")
+    wrong = [dose for dose in doses if not isfinite(dose)]
+    if wrong:
+        raise click.BadParameter(f"{wrong[0]:g} is not a finite number", param_hint="--dose")
+    twice = next((dose for dose in doses if [f"{other:g}" for other in doses].count(f"{dose:g}") > 1), None)
+    if twice is not None:
+        raise click.BadParameter(f"{twice:g} is named twice", param_hint="--dose")
 
 
 def _say(line: str) -> None:

@@ -10,6 +10,7 @@ from itertools import groupby
 from harness.report.families import verdict_counts
 from harness.report.links import Links
 from harness.report.reading import TIERS, Entry, first_data_seeds, grouped
+from harness.report.registration import standing_marks
 from harness.report.section import Settings, section
 from harness.report.text import inline, plural, slug
 
@@ -64,7 +65,7 @@ def mechanism_pages(records: Sequence[Entry], *, settings: Settings) -> Mechanis
         for place, (name, part) in enumerate(zip(names, parts, strict=True)):
             others = Links({claim_id: other for claim_id, other in places.items() if other != name})
             head = _head(mechanism, members, part=place + 1, of=len(parts), first=names[0])
-            texts[name] = _page([*head, _contents(members, others) if place == 0 else ""], part)
+            texts[name] = _page([*head, _contents(members, others, lock=settings.lock) if place == 0 else ""], part)
         claims |= {claim_id: f"{FOLDER}/{name}" for claim_id, name in places.items()}
     return MechanismPages(texts, Links(claims, {name: f"{FOLDER}/{first}" for name, first in firsts.items()}))
 
@@ -117,11 +118,16 @@ def _head(mechanism: str, records: Sequence[Entry], *, part: int, of: int, first
     return [f"# {inline(mechanism)}", f"{counted}.{parts}{contents} Back to [all evidence](../EVIDENCE.md)."]
 
 
-def _contents(records: Sequence[Entry], links: Links) -> str:
-    """Every claim that is more than exploratory, linked, with its verdicts on all models."""
+def _contents(records: Sequence[Entry], links: Links, *, lock: Entry | None) -> str:
+    """Every claim that is more than exploratory, linked, with its verdicts on all models and how it was registered."""
     of_claims = grouped(first_data_seeds(r for r in records if not r.get("exploratory")), by="claim")
     ordered = sorted(of_claims.values(), key=lambda members: TIERS.index(members[0]["claim"]["tier"]))
-    return "\n".join(f"- {links.claim(members[0])}: {verdict_counts(members)}" for members in ordered)
+    lines = [
+        f"- {links.claim(members[0])}: {verdict_counts(members)}{f' ({marks})' if marks else ''}"
+        for members in ordered
+        for marks in [standing_marks(members, lock)]
+    ]
+    return "\n".join(lines)
 
 
 def _page(head: Sequence[str], sections: Sequence[_Section]) -> str:

@@ -82,6 +82,21 @@ def claim_registration(records: Sequence[Entry], lock: Entry | None) -> str:
     return "; ".join(parts)
 
 
+def standing_marks(records: Sequence[Entry], lock: Entry | None) -> str:
+    """What to bear in mind of a claim's verdicts, in words: `not registered`, set after looking, underpowered."""
+    claim = None if lock is None else lock["claims"].get(str(records[0]["claim"]["id"]))
+    ran = [record for record in records if verdict_of(record) != "not run"]
+    if lock is None or not ran:
+        return ""
+    weak = _weak(str(records[0]["claim"]["id"]), lock)
+    marks = {
+        "not registered": any(registration_of(record, lock) == "not registered" for record in ran),
+        AFTER: claim is not None and bool(claim["before"]),
+        WEAK: any(str(record["model"]["id"]) in weak for record in ran),
+    }
+    return ", ".join(name for name, holds in marks.items() if holds)
+
+
 def amended_sign(claim_id: str, lock: Entry | None) -> str:
     """The sign of a claim that was declared anew; empty for one whose code alone was amended, or nothing."""
     claim = None if lock is None else lock["claims"].get(claim_id)

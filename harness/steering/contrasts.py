@@ -4,7 +4,20 @@ A mechanism announces them in its `mechanism.py` as
 
     contrasts() -> Sequence[SteeringContrast]
 
-a function without arguments that neither loads a model nor draws a prompt; `pairs` does that when it is called.
+a function without arguments that neither loads a model nor draws a prompt; `pairs` does that when it is called. One's
+own needs a folder below `claims` with a test file, which may be empty (`test_nothing.py`), and this `mechanism.py`:
+
+    from harness.steering import ContrastPairs, SteeringContrast
+
+    QUESTIONS = ["Is it late?", "Are you well?", "Did she call?"]
+    STATEMENTS = ["It is late.", "You are well.", "She called."]
+
+    def pairs(model):
+        sides = (model.token_lists(texts, bos=True) for texts in (QUESTIONS, STATEMENTS))
+        return ContrastPairs(*(tuple(map(tuple, rows)) for rows in sides))
+
+    def contrasts():
+        return [SteeringContrast("question", "question", "statement", pairs)]
 """
 
 from __future__ import annotations
@@ -82,6 +95,6 @@ def contrast_named(name: str, *, claims: Path) -> SteeringContrast:
     """The contrast of that name; DeclarationError that lists what there is."""
     found = announced_contrasts(claims)
     if name not in found:
-        listed = ", ".join(sorted(found)) or "none: no mechanism.py there announces contrasts()"
+        listed = ", ".join(sorted(found)) or "none: no mechanism.py beside a test file there announces contrasts()"
         raise DeclarationError(f"no contrast {name!r} below {claims}; there are: {listed}.{did_you_mean(name, found)}")
     return found[name]

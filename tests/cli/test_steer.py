@@ -74,7 +74,7 @@ def test_steer_lists_the_contrasts_that_there_are(steering: Path, tiny: str) -> 
 
 
 def test_steer_says_where_contrasts_come_from_if_there_are_none(toy: Path, tiny: str) -> None:
-    assert "no mechanism.py there announces contrasts()" in refused("steer", "--model", tiny, "--contrast", "a", "w1")
+    assert "no mechanism.py beside a test file there announces contrasts()" in refused("steer", "--model", tiny, "--contrast", "a", "w1")
 
 
 def test_steer_refuses_two_contrasts_of_one_name(steering: Path, tiny: str) -> None:
@@ -93,10 +93,7 @@ def test_steer_refuses_what_cannot_be_steered_by_name(steering: Path, tiny: str)
     for given, said in (
         (("--layer", "9"), "layer 9 does not exist, the model has 2 layers"),
         (("--dose", "1e30"), "dose 1e+30"),
-        (("--dose", "nan"), "dose nan"),
-        (("--tokens", "0"), "0 new tokens"),
         (("--tokens", "100"), "more than the 64"),
-        (("--temperature", "-1"), "temperature -1"),
     ):
         result = call("steer", "--model", tiny, *options, *given, "w1")  # it said first that it reads the pairs
         written = re.findall(r"\bw1\b", result.stdout)  # a worker's folder, gw1, may stand in the model's name
@@ -105,3 +102,32 @@ def test_steer_refuses_what_cannot_be_steered_by_name(steering: Path, tiny: str)
     assert "none of them empty" in refused("steer", "--model", tiny, *options, "")
     assert call("steer", "--model", tiny, *options).exit_code == 2, "a text is needed"
     assert call("steer", "--model", tiny, *options, "--method", "magic", "w1").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--dose", "nan"), "nan is not a finite number"),
+        (("--dose", "1", "--dose", "1.00000001"), "1 is named twice"),
+        (("--tokens", "0"), "0 is not in the range"),
+        (("--temperature", "-1"), "-1.0 is not in the range"),
+        (("--temperature", "nan"), "nan is not a finite number"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused_before_a_model_is_loaded(steering: Path, given, said) -> None:
+    result = call("steer", "--model", "path:nowhere", "--contrast", "thirty", *given, "w1")
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+
+
+def test_steer_takes_the_declared_dose_and_says_where_it_was_chosen(steering: Path, tiny: str) -> None:
+    path = steering / "mechanism.py"
+    declared = f'layers={{"{tiny}": 1}}, doses={{"{tiny}": 3.0}}'
+    path.write_text(MECHANISM.replace('layers={"elsewhere": 0}', declared), encoding="utf-8")
+    options = ("--model", tiny, "--contrast", "thirty", "--tokens", "2")
+    plain = call("steer", *options, "w1").stdout
+    assert "the declared dose is 3\n" in plain
+    assert "dose 3 " in plain
+    elsewhere = call("steer", *options, "--layer", "0", "w1").stdout
+    assert "the declared dose is 3, chosen for layer 1" in elsewhere
+    assert "no working dose is declared" in call("steer", *options, "--contrast", "other", "w1").stdout

@@ -9,6 +9,7 @@ from harness.report.registration import (
     registration_of,
     registration_page,
     registration_summary,
+    standing_marks,
 )
 from tests.report import sample_records
 
@@ -45,6 +46,14 @@ def test_the_first_page_counts_what_is_not_registered_and_what_was_set_after_loo
     assert "set after looking" not in registration_summary([record()], lock())
     assert "No claim is registered" in registration_summary([record()], None)
     assert registration_summary([sample_records.not_run()], lock()) == ""
+
+
+def test_a_list_of_claims_says_what_to_bear_in_mind_of_each() -> None:
+    assert standing_marks([record()], lock()) == ""
+    assert standing_marks([record()], lock(before=2)) == "set after looking"
+    assert standing_marks([record("induction-2l@1")], lock()) == "not registered"
+    assert standing_marks([sample_records.not_run()], lock(before=2)) == ""
+    assert standing_marks([record()], None) == ""
 
 
 def test_a_claims_section_says_when_it_was_fixed_and_by_which_code_it_was_measured() -> None:
