@@ -132,6 +132,35 @@ def test_texts_that_cannot_be_read_are_refused(model):
         read_activations(model, ROWS, layers=[1]).at(0)
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (("I love it",), r"are text \('I love it'\), and token ids are needed; model.token_lists\(texts, bos=True\)"),
+        ("I love it", r"are text \('I love it'\)"),
+        ((("I", "love", "it"),), r"hold \('I', 'love', 'it'\), which is no row of token ids; model.token_lists"),
+        ((0, 5), "hold 0, which is no row of token ids"),
+        (((0, 5.5),), r"hold \(0, 5.5\), which is no row of token ids"),
+        (None, "are None, and not rows of token ids"),
+    ],
+)
+def test_text_in_place_of_token_ids_is_refused_with_the_way_from_one_to_the_other(model, rows, said):
+    with pytest.raises(InterventionError, match=f"the positive rows of a contrast {said}"):
+        ContrastPairs(rows, ROWS)
+    with pytest.raises(InterventionError, match=f"the negative rows of a contrast {said}"):
+        ContrastPairs(ROWS, rows)
+    for read in (lambda: read_activations(model, rows, layers=[0]), lambda: stream_samples(model, rows, layer=0)):
+        with pytest.raises(InterventionError, match=f"rows {said}"):
+            read()
+
+
+def test_lists_arrays_and_tensors_of_ids_are_the_same_rows():
+    import torch
+
+    rows = [[0, 5], [0, 6]]
+    for same in (rows, np.array(rows), torch.tensor(rows)):
+        assert ContrastPairs(same, same) == ContrastPairs(((0, 5), (0, 6)), ((0, 5), (0, 6)))
+
+
 def test_pairs_that_are_none_are_refused():
     with pytest.raises(InterventionError, match="the negative class of a contrast is empty"):
         ContrastPairs(ROWS, ())

@@ -1,16 +1,19 @@
-"""Directions from activations: by hand, against planted ones, where there is none, and what is refused."""
+"""Directions from activations, and doses along them: by hand, against planted ones, and what is refused."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from harness.errors import StatisticsError
+from harness.errors import InterventionError, StatisticsError
 from harness.steering import (
     DOSE_UNIT,
     METHODS,
     Direction,
     Place,
+    add,
+    additions,
+    clamp,
     mean_difference,
     paired_contrast,
     placements,
@@ -135,8 +138,20 @@ def test_pairs_that_do_not_pair_up_are_refused():
             paired_contrast(ones, zeros, at=AT, weights=weights)
 
 
+def test_one_text_of_many_that_rounding_moved_farther_makes_no_principal_direction():
+    # Activations sqrt(12) * 100 = 346 long: what is below 3.5e-4 is rounding. Differences of 4e-4 with signs dealt
+    # evenly are longer, and their mean is 0; those of one pair in 40 alone have a mean of 1e-5.
+    ones, step = np.full((40, D), 100.0), np.zeros((40, D))
+    step[:, 0] = np.tile([4e-4, -4e-4], 20)
+    alone = step * (np.arange(40) == 0)[:, None]
+    for moved in (step, alone):
+        with pytest.raises(StatisticsError, match=r"principal direction .* has zero norm .*both classes have one mean"):
+            principal_direction(ones + moved, ones, at=AT)
+
+
 def test_pairs_that_point_nowhere_together_have_no_sign():
-    ones = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    # Differences (3, 0), (-3, 0), (0, 1): the first axis, and a mean (0, 1/3) at right angles to it.
+    ones = np.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 1.0]])
     with pytest.raises(StatisticsError, match="cannot be oriented"):
         principal_direction(ones, ones * 0, at=AT)
 
@@ -164,3 +179,32 @@ def test_a_direction_cannot_be_written_into_and_keeps_no_hold_of_what_it_was_mad
         direction.cosine(Direction(np.array([1.0, 0.0, 0.0]), "resid_pre", 0, 1.0, "m", 1))
     with pytest.raises(StatisticsError, match="d_model = 2"):
         direction.components(np.zeros((3, 4)))
+
+
+def along_the_first() -> Direction:
+    return Direction(np.array([1.0, 0.0]), "resid_pre", 0, 1.0, "by hand", 1)
+
+
+@pytest.mark.parametrize(
+    ("dose", "said"),
+    [
+        (float("inf"), "dose inf is not a finite number"),
+        ([1.0, float("nan")], "dose nan is not a finite number"),
+        (None, "dose nan is not a finite number"),
+        ([], r"dose \[\] is not a number: give one number, or one for each prompt"),
+        ("much", "dose 'much' is not a number"),
+        ([[1.0], [2.0]], r"dose \[\[1.0\], \[2.0\]\] is not a number"),
+        ([[1.0], 2.0], "is not a number"),
+    ],
+)
+def test_what_is_no_dose_is_refused_in_words(dose, said):
+    for make in (lambda: add(along_the_first(), dose=dose), lambda: clamp(along_the_first(), dose=dose)):
+        with pytest.raises(InterventionError, match=said):
+            make()
+
+
+@pytest.mark.parametrize("doses", [(0.3, 0.30000001), (4, 2, 4)])
+def test_additions_that_would_share_a_name_are_refused(doses):
+    with pytest.raises(InterventionError, match=rf"two additions are called 'd at dose {doses[0]}' .*differ in their"):
+        additions({"d": along_the_first()}, doses=doses)
+    assert len(additions({"d": along_the_first(), "e": along_the_first()}, doses=(0.3, 0.3001))) == 4

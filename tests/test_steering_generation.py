@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
+import harness.steering
 from harness.errors import InterventionError, NotSuited
 from harness.interventions import Engine, HookEngine
 from harness.models.model import load
@@ -16,6 +19,7 @@ from tests.interventions.conftest import bridge, llama  # noqa: F401
 from tests.models.tiny import tiny_gpt2
 from tests.one_thread import one_thread  # noqa: F401
 from tests.steering_prompts import some_rows
+from tests.word_tokenizer import save_word_tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROWS = some_rows([5, 3, 5, 1, 5, 3])
@@ -169,12 +173,50 @@ def test_choosing_by_hand():
         ([(0, 99)], {}, "tokens 0 to 99 are not all in the vocabulary"),
         (ROWS, {"steering": [add(a_direction(layer=5), dose=1)]}, "layer 5 does not exist"),
         (ROWS, {"steering": [add(a_direction(), dose=1e30)]}, r"dose 1e\+30 .*logits would not be finite"),
-        (ROWS, {"steering": [add(a_direction(), dose=[1.0, 2.0])]}, "2 doses for"),
+        (["The food"], {}, r"prompts are text \('The food'\), .* model.token_lists\(texts, bos=True\)"),
+        ("The food", {}, "prompts are text"),
+        ([(0, 5.5)], {}, r"prompts hold \(0, 5.5\), which is no row of token ids"),
+        (ROWS, {"new_tokens": 2.5}, "2.5 new tokens .* whole number"),
+        (ROWS, {"new_tokens": "4"}, "'4' new tokens .* whole number"),
+        (ROWS, {"temperature": "hot"}, "temperature 'hot': give"),
+        (ROWS, {"stop_tokens": 5}, "stop_tokens are 5: give a collection of token ids"),
+        (ROWS, {"stop_tokens": "."}, "stop_tokens are '.': give"),
+        (ROWS, {"steering": add(a_direction(), dose=1)}, r"steering is AddDirection.* give a list of edits"),
+        (ROWS, {"steering": [a_direction()]}, r"steering is \[Direction.* give a list of edits"),
+        (ROWS, {"steering": None}, "steering is None: give a list of edits"),
     ],
 )
 def test_what_cannot_be_generated_is_refused_by_name(llama, prompts, given, said):  # noqa: F811
     with pytest.raises(InterventionError, match=said):
         generate(llama, prompts, **{"new_tokens": 4, "stop_tokens": (), **given})
+
+
+@pytest.mark.parametrize("lengths", [(5, 5, 3, 3), (5, 4, 3), (5, 3), (5, 5)])
+@pytest.mark.parametrize("edit", [add, clamp])
+def test_a_dose_for_each_prompt_is_refused_whatever_the_lengths(llama, lengths, edit):  # noqa: F811
+    # Prompts of one length run together: two doses fit 5, 5 and then 3, 3, and steered four prompts alike.
+    edits = [edit(a_direction(), dose=[0.0, 30.0])]
+    with pytest.raises(InterventionError, match=rf"2 doses \(0 to 30\) for {len(lengths)} prompts: .* one dose"):
+        generate(llama, some_rows(lengths), steering=edits, new_tokens=2, stop_tokens=())
+
+
+def test_one_dose_in_a_list_is_one_for_all(llama):  # noqa: F811
+    given = {"new_tokens": 4, "stop_tokens": ()}
+    listed, plain = (generate(llama, ROWS, steering=[add(a_direction(), dose=dose)], **given) for dose in ([3.0], 3.0))
+    assert listed == plain
+
+
+def test_edits_that_can_be_read_once_steer_all_the_same(llama):  # noqa: F811
+    edits = [add(a_direction(), dose=3)]
+    once, plain = (generate(llama, ROWS, steering=some, new_tokens=4, stop_tokens=()) for some in (iter(edits), edits))
+    assert once == plain
+
+
+def test_steerings_without_names_are_refused(llama):  # noqa: F811
+    with pytest.raises(InterventionError, match="give a dict from each one's name to its edits"):
+        generate_each(llama, ROWS, steerings=[[]], sampling=Sampling(4))
+    with pytest.raises(InterventionError, match="steering 'much' is AddDirection"):
+        generate_each(llama, ROWS, steerings={"much": add(a_direction(), dose=9)}, sampling=Sampling(4))
 
 
 def test_generation_refuses_positions(llama):  # noqa: F811
@@ -202,6 +244,28 @@ def test_a_loaded_model_stops_at_its_end_of_text_and_writes_text(tmp_path):
         assert len(text.split()) <= len(tokens)
     with pytest.raises(NotSuited, match="induction-2l@0' has no tokenizer"):
         found.texts(load("induction-2l@0"))
+
+
+def test_the_example_of_the_package_runs_as_it_stands(tmp_path, capsys):
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    lines = harness.steering.__doc__.splitlines()
+    code = "\n".join(line.removeprefix("    ") for line in lines if line.startswith("    ") or not line)
+    size = save_word_tokenizer(tmp_path, re.findall(r"\w+|[^\w\s]", code))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = GPT2Config(
+            vocab_size=size, n_positions=64, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=1
+        )
+        GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    assert code.count('"smollm2-135m-q4"') == 1
+    found: dict[str, object] = {}
+    exec(code.replace("smollm2-135m-q4", f"path:{tmp_path}"), found)
+    written = capsys.readouterr().out.splitlines()[-4:]
+    assert all(line.startswith("('") for line in written), "two texts for each of the four steerings"
+    assert found["direction"].layer == 1
+    assert found["direction"].n == 3
 
 
 def _tensor(rows):

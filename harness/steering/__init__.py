@@ -1,11 +1,25 @@
 """Steering: directions of the residual stream, edits along them, controls, and what they do to a model's next tokens.
 
-Importing this package does not import torch. A direction is found in cached activations, and then measured:
+A direction is found in activations of texts of two kinds, and then changes what the model writes:
 
-    found = pair_activations(model, pairs, layers=range(model.n_layers))
-    direction = mean_difference(*found.at(15), at=found.place(15))
-    effects_over(model, stems, metric=..., make=lambda runs, batch: additions(
-        {"sentiment": direction}, doses=(-4, -2, 2, 4), positions=mask(batch.end, runs)))
+    from harness.models.model import load
+    from harness.steering import ContrastPairs, add, clamp, generate, mean_difference, pair_activations, project_out
+
+    model = load("smollm2-135m-q4")
+    liked = ["The film was wonderful", "I love this song", "The food is good"]
+    disliked = ["The film was terrible", "I hate this song", "The food is bad"]
+    pairs = ContrastPairs(model.token_lists(liked, bos=True), model.token_lists(disliked, bos=True))
+    layer = model.n_layers // 2
+    found = pair_activations(model, pairs, layers=[layer])
+    direction = mean_difference(*found.at(layer), at=found.place(layer))
+
+    prompts = model.token_lists(["I think this film", "The food was"], bos=True)
+    for steering in ([], [add(direction, dose=2)], [project_out(direction)], [clamp(direction, dose=-2)]):
+        print(generate(model, prompts, steering=steering, new_tokens=12).texts(model))
+
+A dose is counted in tenths of the stream's mean norm (`DOSE_UNIT`). To measure many directions and doses at once, on
+prompts of any length, give `harness.effects.effects_over` a `make` that returns `additions`, and `TokenSetLogOdds` for
+its metric. Importing this package does not import torch.
 """
 
 from __future__ import annotations

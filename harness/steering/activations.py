@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from harness.effects import DosedPrompts
 from harness.errors import InterventionError
 from harness.interventions import SITES, Engine, HookEngine, engine_of
+from harness.steering.arguments import token_ids
 from harness.steering.direction import Place
 
 if TYPE_CHECKING:
@@ -39,18 +40,21 @@ class ContrastPairs:
     """Pairs of token rows that differ in what a contrast is about.
 
     Attributes:
-        positive: one row of token ids per pair, BOS included where the model has one.
+        positive: one row of token ids per pair, as `model.token_lists(texts, bos=True)` makes them of texts; BOS
+            included where the model has one.
         negative: their partners.
         positions: for each pair where the positive and the negative row are read; None for their last tokens.
     """
 
-    positive: tuple[tuple[int, ...], ...] = field(repr=False)
-    negative: tuple[tuple[int, ...], ...] = field(repr=False)
+    positive: Sequence[Sequence[int]] = field(repr=False)
+    negative: Sequence[Sequence[int]] = field(repr=False)
     positions: tuple[tuple[int, int], ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse an empty class and rows without a partner."""
-        for name, rows in (("positive", self.positive), ("negative", self.negative)):
+        """Refuse text, an empty class and rows without a partner; rows are kept as tuples."""
+        for name, given in (("positive", self.positive), ("negative", self.negative)):
+            rows = token_ids(given, what=f"the {name} rows of a contrast")
+            object.__setattr__(self, name, rows)
             if not rows:
                 raise InterventionError(f"the {name} class of a contrast is empty: give at least one pair.")
         numbers = len(self.positive), len(self.negative)
@@ -150,15 +154,15 @@ def read_activations(
 
     Args:
         model: the model.
-        rows: token ids, BOS included where it is wanted.
+        rows: token ids, as `model.token_lists(texts, bos=True)` makes them of texts.
         layers: the layers to read, each once.
         site: a site of the residual stream's width.
         positions: where each row is read; its last token by default.
 
     Raises:
-        InterventionError: there are no rows, one is empty, or a layer, site or position does not exist.
+        InterventionError: there are no rows, one is empty or text, or a layer, site or position does not exist.
     """
-    engine = engine_of(model)
+    engine, rows = engine_of(model), token_ids(rows, what="rows")
     where = [len(row) - 1 for row in rows] if positions is None else [int(position) for position in positions]
     _check(engine, rows, layers=layers, site=site, where=where)
     values = np.empty((len(layers), len(rows), engine.d_model))
@@ -186,7 +190,7 @@ def stream_samples(model: Model, rows: Sequence[Sequence[int]], *, layer: int, s
 
     Errors as `read_activations`.
     """
-    engine = engine_of(model)
+    engine, rows = engine_of(model), token_ids(rows, what="rows")
     _check(engine, rows, layers=[layer], site=site, where=[0] * len(rows))
     found = [
         _streams(engine, [rows[row] for row in index], layers=[layer], site=site)[0][:, 1:].reshape(-1, engine.d_model)

@@ -116,11 +116,12 @@ def principal_direction(
     """
     ones, zeros = _classes(positive, negative, at=at, paired=True)
     differences = ones - zeros
-    largest = differences[np.linalg.norm(differences, axis=1).argmax()]
-    pointing(largest, at=at, method="principal direction", n=0, scale=_length(ones, zeros))
+    mean = differences.mean(axis=0)
+    # As in `probe_direction`. Of what rounding leaves the mean is short; the longest of many differences is not.
+    pointing(mean, at=at, method="principal direction", n=0, scale=_length(ones, zeros))
     first = np.linalg.svd(differences, full_matrices=False)[2][0]
-    along = float(differences.mean(axis=0) @ first)
-    if abs(along) <= 1e-9 * float(np.linalg.norm(largest)):
+    along = float(mean @ first)
+    if abs(along) <= 1e-9 * float(np.linalg.norm(differences, axis=1).max()):
         raise StatisticsError(
             f"the principal direction at {at.site} of layer {at.layer} cannot be oriented: the pairs' mean difference "
             "has no part along it, so it does not say which class is which."

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from harness.errors import InterventionError
 from harness.interventions import SITES, Frame, Intervention
 from harness.interventions.sites import name_of
+from harness.steering.arguments import shown
 from harness.steering.direction import Direction
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def add(direction: Direction, *, dose: Dose, positions: Bool[Tensor, "batch pos"
         positions: where; everywhere by default.
 
     Raises:
-        InterventionError: a dose is not finite.
+        InterventionError: a dose is not a finite number.
     """
     length, said = _lengths(direction, dose)
     vector = _vector(direction)
@@ -171,6 +172,9 @@ def project_out(
         scale: the share that is removed.
         along: moves the stream as far in another direction instead, position by position, and removes nothing.
         positions: where; everywhere by default.
+
+    Raises:
+        InterventionError: a center is not a finite number.
     """
     value, said = _lengths(direction, center)
     return Project(
@@ -193,12 +197,22 @@ def additions(
     doses: Sequence[float],
     positions: Bool[Tensor, "batch pos"] | None = None,
 ) -> list[Intervention]:
-    """Every direction at every dose, each an intervention called `at_dose(name, dose)`."""
-    return [
-        Intervention(at_dose(name, dose), (add(direction, dose=dose, positions=positions),))
-        for name, direction in directions.items()
-        for dose in doses
-    ]
+    """Every direction at every dose, each an intervention called `at_dose(name, dose)`.
+
+    Raises:
+        InterventionError: two would have one name, which shows six digits of a dose, or a dose is not a finite number.
+    """
+    made: dict[str, AddDirection] = {}
+    for name, direction in directions.items():
+        for dose in doses:
+            edit, called = add(direction, dose=dose, positions=positions), at_dose(name, dose)
+            if called in made:
+                raise InterventionError(
+                    f"two additions are called {called!r} (doses {', '.join(repr(float(each)) for each in doses)}): "
+                    "names tell them apart. Give doses that differ in their first six digits."
+                )
+            made[called] = edit
+    return [Intervention(called, (edit,)) for called, edit in made.items()]
 
 
 def at_dose(name: str, dose: float) -> str:
@@ -216,10 +230,16 @@ def _lengths(direction: Direction, dose: Dose) -> tuple[Tensor, str]:
     """Lengths [1] or [batch] in the stream's unit, and the dose in words."""
     import torch
 
-    doses = np.atleast_1d(np.asarray(dose, dtype=np.float64))
+    try:
+        doses = np.atleast_1d(np.asarray(dose, dtype=np.float64))
+    except (TypeError, ValueError):
+        doses = np.empty(0)
+    if doses.ndim != 1 or not len(doses):
+        raise InterventionError(f"dose {shown(dose)} is not a number: give one number, or one for each prompt.")
+    if not np.isfinite(doses).all():
+        wrong = doses[~np.isfinite(doses)][0]
+        raise InterventionError(f"dose {wrong:g} is not a finite number: give one number, or one for each prompt.")
     said = f"{doses[0]:g}" if len(doses) == 1 else f"{doses.min():g} to {doses.max():g}"
-    if doses.ndim != 1 or not np.isfinite(doses).all():
-        raise InterventionError(f"dose {said} of the {direction.method} is not finite: give numbers, one or [batch].")
     return torch.from_numpy(doses * direction.unit), said
 
 
@@ -240,8 +260,8 @@ def _check(edit: AddDirection | Project, frame: Frame, *, numbers: Tensor) -> No
     longest = float(numbers.abs().max())
     if not longest <= most:
         raise InterventionError(
-            f"{name_of(edit)}: dose {edit.dose} is {longest:.3g} long, and the logits would not be finite: squares of "
-            f"more than {most:.3g} leave {frame.dtype}. Take a smaller dose."
+            f"dose {edit.dose} is {longest:.3g} long, and the logits would not be finite: squares of more than "
+            f"{most:.3g} leave {frame.dtype}. Take a smaller dose at {edit.site} of layer {edit.layer}."
         )
     if edit.positions is not None:
         frame.require_tensor(edit.positions, "batch pos", edit=edit, dtype="torch.bool")

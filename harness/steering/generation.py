@@ -8,8 +8,9 @@ unsteered continuation of a prompt draw the same numbers. Two prompts of the sam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,9 @@ from harness.interventions import Engine, HookEngine, engine_of, memory_budget
 from harness.interventions.sweeps import progress_bar
 from harness.seeding import derive_seed
 from harness.steering.activations import batches_of_one_length
+from harness.steering.arguments import shown, token_ids
 from harness.steering.decoding import CachedDecoder, Decoder, RecomputingDecoder, Steering
+from harness.steering.edits import AddDirection, Project
 
 if TYPE_CHECKING:
     from harness.models.model import Model
@@ -31,12 +34,28 @@ MOST_ROWS = 256
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are taken; the arguments of `generate`."""
+    """How tokens are taken; the arguments of `generate`.
+
+    Raises:
+        InterventionError: a number of tokens, a temperature or a stop token is none.
+    """
 
     new_tokens: int
     temperature: float = 0.0
     seed: int = 0
     stop_tokens: Collection[int] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        whole, warm = isinstance(self.new_tokens, Integral), isinstance(self.temperature, Real)
+        if not whole or self.new_tokens < 1 or not warm or not 0 <= self.temperature < float("inf"):
+            raise InterventionError(
+                f"{shown(self.new_tokens)} new tokens at temperature {shown(self.temperature)}: give a whole number of "
+                "at least 1, and a temperature of 0 or more."
+            )
+        stops: object = () if self.stop_tokens is None else self.stop_tokens
+        if not isinstance(stops, Collection) or not all(isinstance(token, Integral) for token in stops):
+            raise InterventionError(f"stop_tokens are {shown(stops)}: give a collection of token ids, or none.")
 
 
 @dataclass(frozen=True)
@@ -75,8 +94,9 @@ def generate(
 
     Args:
         model: the model.
-        prompts: token rows, BOS included where it is wanted.
-        steering: edits without positions and with one dose for all: `add(direction, dose=4)`; none for the model alone.
+        prompts: token rows, as `model.token_lists(texts, bos=True)` makes them of texts.
+        steering: a list of edits without positions, each with one dose for all prompts: `[add(direction, dose=4)]`;
+            none for the model alone.
         new_tokens: at most so many.
         temperature: 0 takes the likeliest token; above 0 tokens are drawn.
         seed: of the draws.
@@ -97,8 +117,8 @@ def generate_each(
     sampling: Sampling,
 ) -> dict[str, Generated]:
     """The continuations of the same prompts under each of several steerings, side by side; otherwise as `generate`."""
-    rows = tuple(tuple(int(token) for token in row) for row in prompts)
-    engine = engine_of(model)
+    engine, rows = engine_of(model), token_ids(prompts, what="prompts")
+    steerings = _edits_by_name(steerings)
     _check(engine, rows, steerings=steerings, sampling=sampling)
     stops = _stops(model) if sampling.stop_tokens is None else frozenset(sampling.stop_tokens)
     texts = {
@@ -200,6 +220,22 @@ def _rows_at_once(engine: Engine | HookEngine, *, longest: int) -> int:
     return max(1, min(MOST_ROWS, memory_budget() // per_row))
 
 
+def _edits_by_name(steerings: object) -> dict[str, tuple[Steering, ...]]:
+    """The edits of each steering, which are read once."""
+    if not isinstance(steerings, Mapping):
+        raise InterventionError(f"steerings are {shown(steerings)}: give a dict from each one's name to its edits.")
+    if not steerings:
+        raise InterventionError("there are no steerings: name at least one, with no edits for the model alone.")
+    found: dict[str, tuple[Steering, ...]] = {}
+    for name, given in steerings.items():
+        edits = tuple(given) if isinstance(given, Iterable) else (None,)
+        if not all(isinstance(edit, AddDirection | Project) for edit in edits):
+            what = f"steering {name!r}" if name else "steering"
+            raise InterventionError(f"{what} is {shown(given)}: give a list of edits, as in [add(direction, dose=4)].")
+        found[name] = edits
+    return found
+
+
 def _check(
     engine: Engine | HookEngine,
     rows: Sequence[tuple[int, ...]],
@@ -207,25 +243,26 @@ def _check(
     steerings: Mapping[str, Sequence[Steering]],
     sampling: Sampling,
 ) -> None:
-    new_tokens, temperature = sampling.new_tokens, sampling.temperature
-    if not steerings:
-        raise InterventionError("there are no steerings: name at least one, with no edits for the model alone.")
     if not rows or not all(rows):
         raise InterventionError(f"{len(rows)} prompts, some empty: give token rows of at least one token each.")
-    if new_tokens < 1 or not 0 <= temperature < float("inf"):
-        raise InterventionError(
-            f"{new_tokens} new tokens at temperature {temperature}: give at least 1, and a temperature of 0 or more."
-        )
     longest = max(map(len, rows))
-    if longest + new_tokens > engine.n_ctx:
+    if longest + sampling.new_tokens > engine.n_ctx:
         raise InterventionError(
-            f"a prompt of {longest} tokens and {new_tokens} new ones are more than the {engine.n_ctx} that the model "
-            "reads; ask for fewer."
+            f"a prompt of {longest} tokens and {sampling.new_tokens} new ones are more than the {engine.n_ctx} that "
+            "the model reads; ask for fewer."
         )
     low, high = min(map(min, rows)), max(map(max, rows))
     if not 0 <= low <= high < engine.d_vocab:
         raise InterventionError(f"tokens {low} to {high} are not all in the vocabulary (0 to {engine.d_vocab - 1}).")
-    if any(edit.positions is not None for steering in steerings.values() for edit in steering):
-        raise InterventionError(
-            "generation steers every position from the last prompt token on; give its edits without positions."
-        )
+    for edit in (edit for steering in steerings.values() for edit in steering):
+        if edit.positions is not None:
+            raise InterventionError(
+                "generation steers every position from the last prompt token on; give its edits without positions."
+            )
+        # Prompts of one length run together: numbers for all of them would fit some groups and be dealt out anew.
+        numbers = edit.length if isinstance(edit, AddDirection) else edit.center
+        if numbers.numel() > 1:
+            raise InterventionError(
+                f"{numbers.numel()} doses ({edit.dose}) for {len(rows)} prompts: generation takes one dose for all "
+                "prompts of a steering. Give one number, or each dose a steering of its own in generate_each."
+            )
