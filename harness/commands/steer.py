@@ -73,7 +73,7 @@ def steer(
     from harness.models.model import load
 
     sampling = Sampling(new_tokens, temperature, seed)
-    _check_numbers(doses, temperature=temperature)
+    _check_doses(doses)
     contrast = contrast_named(name, claims=claims)
     model = load(model_id, device=device, say=_say)
     if model.tokenizer is None:
@@ -125,9 +125,7 @@ def _about_dose(model: Model, contrast: SteeringContrast, direction: Direction) 
     return declared if chosen == direction.layer else f"{declared}, chosen for layer {chosen}"
 
 
-def _check_numbers(doses: tuple[float, ...], *, temperature: float) -> None:
-    if not isfinite(temperature):
-        raise click.BadParameter(f"{temperature:g} is not a finite number", param_hint="--temperature")
+def _check_doses(doses: tuple[float, ...]) -> None:
     wrong = [dose for dose in doses if not isfinite(dose)]
     if wrong:
         raise click.BadParameter(f"{wrong[0]:g} is not a finite number", param_hint="--dose")

@@ -74,7 +74,8 @@ def test_steer_lists_the_contrasts_that_there_are(steering: Path, tiny: str) -> 
 
 
 def test_steer_says_where_contrasts_come_from_if_there_are_none(toy: Path, tiny: str) -> None:
-    assert "no mechanism.py beside a test file there announces contrasts()" in refused("steer", "--model", tiny, "--contrast", "a", "w1")
+    said = refused("steer", "--model", tiny, "--contrast", "a", "w1")
+    assert "no mechanism.py beside a test file there announces contrasts()" in " ".join(said.split())
 
 
 def test_steer_refuses_two_contrasts_of_one_name(steering: Path, tiny: str) -> None:
@@ -111,7 +112,7 @@ def test_steer_refuses_what_cannot_be_steered_by_name(steering: Path, tiny: str)
         (("--dose", "1", "--dose", "1.00000001"), "1 is named twice"),
         (("--tokens", "0"), "0 is not in the range"),
         (("--temperature", "-1"), "-1.0 is not in the range"),
-        (("--temperature", "nan"), "nan is not a finite number"),
+        (("--temperature", "nan"), "temperature nan"),
     ],
 )
 def test_numbers_that_mean_nothing_are_refused_before_a_model_is_loaded(steering: Path, given, said) -> None:
