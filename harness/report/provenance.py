@@ -40,7 +40,7 @@ def _commits(run: Mapping[str, Any], *, records: Sequence[Entry], file_names: Ma
     found = Counter(known.get(file_names.get(str(record.get("content_hash")), ""), "") for record in measured)
     rows = []
     for commit in dict.fromkeys([*listed, *found]):
-        if commit:
+        if commit and (found[commit] or not known):
             said = plural(found[commit], "record") if known else f"number of records {UNKNOWN}"
             rows.append([f"measured at {code(commit[:12])}", said])
     rest = found[""] if known else 0

@@ -76,7 +76,7 @@ def _occasion(records: Sequence[Entry], *, run: Mapping[str, Any]) -> str:
     options = run.get("options") or {}
     profile = f" Profile {code(options['profile'])}." if options.get("profile") else ""
     commit = code(str(run["commit"])[:12]) if run.get("commit") else "no commit"
-    if len(several := run.get("commits") or ()) > 1:
+    if len(several := run.get("measured_at") or run.get("commits") or ()) > 1:
         commit += f", the last of {len(several)} commits at which these records were measured"
     dirty = ", with uncommitted changes" if run.get("dirty") else ""
     text = (
