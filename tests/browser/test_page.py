@@ -162,8 +162,9 @@ def test_the_pointer_and_the_arrow_keys_read_the_cells_of_a_map(page: Any) -> No
     picture.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")
-    assert f"{values['row']} {values['rows'][0]}, {values['column']} {values['columns'][1]}: " in reading.inner_text()
-    assert float(reading.inner_text().partition(": ")[2].split()[0]) == values["values"][0][1]
+    named = f"{values['row']} {values['rows'][0]}, {values['column']} {values['columns'][1]}: "
+    assert named in reading.inner_text()
+    assert float(reading.inner_text().partition(named)[2].split()[0]) == values["values"][0][1]
     left, top, across, down = map(float, figure.locator("img").get_attribute("data-cells").split())
     picture.scroll_into_view_if_needed()
     box = picture.bounding_box()

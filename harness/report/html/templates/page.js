@@ -75,7 +75,15 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", filter);
   form.elements.order.addEventListener("change", sort);
-  form.addEventListener("reset", () => setTimeout(() => { sort(); filter(); }));
+  form.addEventListener("reset", (event) => {
+    event.preventDefault();  // the event comes before the fields change: changing them here leaves nothing to wait for
+    for (const field of form.elements) {
+      if (field.options) field.selectedIndex = 0;
+      else if (field.type === "search") field.value = "";
+    }
+    sort();
+    filter();
+  });
   document.getElementById("unfold").addEventListener("click", () => {
     for (const claim of claims) claim.open = !claim.hidden;
   });
