@@ -69,6 +69,7 @@ class RandomTokens:
     controls=(Control("other heads", "component"), Control("a random earlier position", "label")),
     rival="a head that spreads its attention over all earlier positions",  # what else would explain it
     exposed_by="a random earlier position",  # and the control that would show it
+    method="Attention from each position to the one before it, or to ten random earlier ones.",  # for the report alone
     units=Units(default=32, quick=32, reason="the effect is some ten standard deviations; 12 are the least"),
     tier="reliability",  # this metric selected the heads; "inference" is evidence by another one
     models=("$model",),  # patterns of the models on which the claim makes sense

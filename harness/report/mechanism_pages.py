@@ -62,9 +62,10 @@ def mechanism_pages(records: Sequence[Entry], *, settings: Settings) -> Mechanis
         for _ in parts[1:]:
             names.append(_free_name(slug(mechanism), taken={*firsts.values(), *texts, *names}))
         places = {one.claim_id: name for name, part in zip(names, parts, strict=True) for one in part if _counts(one)}
+        counted = f"{plural(len(grouped(members, by='claim')), 'claim')}, {plural(len(members), 'record')}"
         for place, (name, part) in enumerate(zip(names, parts, strict=True)):
             others = Links({claim_id: other for claim_id, other in places.items() if other != name})
-            head = _head(mechanism, members, part=place + 1, of=len(parts), first=names[0])
+            head = _head(mechanism, counted, part=place + 1, of=len(parts), first=names[0])
             texts[name] = _page([*head, _contents(members, others, lock=settings.lock) if place == 0 else ""], part)
         claims |= {claim_id: f"{FOLDER}/{name}" for claim_id, name in places.items()}
     return MechanismPages(texts, Links(claims, {name: f"{FOLDER}/{first}" for name, first in firsts.items()}))
@@ -111,8 +112,7 @@ def _free_name(stem: str, *, taken: Container[str]) -> str:
     return name
 
 
-def _head(mechanism: str, records: Sequence[Entry], *, part: int, of: int, first: str) -> list[str]:
-    counted = f"{plural(len(grouped(records, by='claim')), 'claim')}, {plural(len(records), 'record')}"
+def _head(mechanism: str, counted: str, *, part: int, of: int, first: str) -> list[str]:
     parts = f" Part {part} of {of}." if of > 1 else ""
     contents = f" Its claims are listed in [part 1]({first})." if part > 1 else ""
     return [f"# {inline(mechanism)}", f"{counted}.{parts}{contents} Back to [all evidence](../EVIDENCE.md)."]

@@ -66,6 +66,8 @@ def table(columns: Sequence[str], *, rows: Iterable[Sequence[str]], numeric: Ite
 
 def number(value: object) -> str:
     """About three significant digits; `inf` for an infinite bound, a hyphen for nothing."""
+    if type(value) is float:
+        return _float(value)
     if value is None:
         return "-"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -144,6 +146,7 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+@lru_cache(maxsize=65_536)
 def _float(value: float) -> str:
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
