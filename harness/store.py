@@ -36,6 +36,13 @@ class Run:
         """False where the run was killed, stopped, or is still running: what there is are the records so far."""
         return bool(self.info) and not self.info.get("interrupted")
 
+    def commit_of(self, name: str) -> str:
+        """The commit at which a record file of this run was measured; empty where nobody wrote it down."""
+        known = self.info.get("measured_at") or {}
+        if known or self.info.get("commits"):  # a baseline of several runs: its own commit is that of the last
+            return next((str(commit) for commit, names in known.items() if name in names), "")
+        return str(self.info.get("commit") or "")
+
     def record_files(self) -> list[Path]:
         """The files that hold the run's records, in the order of their names."""
         return _record_files(self.path)

@@ -39,28 +39,28 @@ def cite(claim: str, model: str | None, named: str | None, claims: Path, reports
         else named_run(named, reports=reports)
     )
     records = _records(run, claim, model=model)
-    entries = [*_papers(records[0], path=claims / NAME), *_evidence(records, run=run)]
+    entries = [*_papers(records[0][1], path=claims / NAME), *_evidence(records, run=run)]
     click.echo("\n\n".join(entry.text() for entry in entries))
     say_unfinished(run)
 
 
-def _records(run: Run, claim: str, *, model: str | None) -> list[Entry]:
-    """The claim's records of a run, in the order of its models; StoreError where there are none."""
-    records = [record for _, record in run.plain_records()]
-    of_claim = [record for record in records if record["claim"]["id"] == claim]
+def _records(run: Run, claim: str, *, model: str | None) -> list[tuple[str, Entry]]:
+    """The claim's records of a run by file name, in the order of its models; StoreError where there are none."""
+    records = [(path.name, record) for path, record in run.plain_records()]
+    of_claim = [(name, record) for name, record in records if record["claim"]["id"] == claim]
     if not of_claim:
-        ids = sorted({str(record["claim"]["id"]) for record in records})
+        ids = sorted({str(record["claim"]["id"]) for _, record in records})
         raise StoreError(
             f"no claim {claim!r} in {run.path}; there are: {', '.join(ids) or 'none'}.{did_you_mean(claim, ids)}"
         )
-    found = [record for record in of_claim if model in (None, record["model"]["id"])]
+    found = [(name, record) for name, record in of_claim if model in (None, record["model"]["id"])]
     if not found:
-        known = sorted({str(record["model"]["id"]) for record in of_claim})
+        known = sorted({str(record["model"]["id"]) for _, record in of_claim})
         raise StoreError(
             f"claim {claim!r} has no record on model {model!r} in {run.path}; it has: {', '.join(known)}."
             f"{did_you_mean(str(model), known)}"
         )
-    return sorted(found, key=lambda record: (str(record["model"]["id"]), int(record["seeds"]["data_seed"])))
+    return sorted(found, key=lambda one: (str(one[1]["model"]["id"]), int(one[1]["seeds"]["data_seed"])))
 
 
 def _papers(record: Entry, *, path: Path) -> Iterator[BibEntry]:
@@ -74,9 +74,9 @@ def _papers(record: Entry, *, path: Path) -> Iterator[BibEntry]:
     click.echo(f"note: the paper {key!r} is not cited: {path} {lacks}", err=True)
 
 
-def _evidence(records: list[Entry], *, run: Run) -> Iterator[BibEntry]:
+def _evidence(records: list[tuple[str, Entry]], *, run: Run) -> Iterator[BibEntry]:
     """An entry for each measured record; what was not run is no evidence, and named on stderr."""
-    for record in records:
+    for name, record in records:
         if record["judgement"] is None:
             click.echo(f"note: nothing to cite on {record['model']['id']!r}, which was not run", err=True)
             continue
@@ -84,7 +84,7 @@ def _evidence(records: list[Entry], *, run: Run) -> Iterator[BibEntry]:
         yield record_entry(
             record,
             version=_version(run),
-            commit=str(run.info.get("commit") or ""),
+            commit=run.commit_of(name),
             measured=str(record["cost"].get("at") or finished),
         )
 

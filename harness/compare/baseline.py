@@ -107,21 +107,13 @@ def _filled(folder: Path, chosen: dict[str, StoredRecord], *, runs: Sequence[Run
 
 def _measured_at(chosen: dict[str, StoredRecord], *, runs: Sequence[Run]) -> dict[str, list[str]]:
     """By commit the names of the records that were measured there; those of which nobody wrote it down are left out."""
-    by_folder = {run.path: _commit_by_name(run) for run in runs}
+    by_folder = {run.path: run for run in runs}
     found: dict[str, list[str]] = {}
     for name, record in sorted(chosen.items()):
-        known = by_folder.get(record.path.parent, {})
-        if commit := known.get(name, known.get("", "")):
+        run = by_folder.get(record.path.parent)
+        if run is not None and (commit := run.commit_of(name)):
             found.setdefault(commit, []).append(name)
     return found
-
-
-def _commit_by_name(run: Run) -> dict[str, str]:
-    """The commit of each record of a run; of a run of one commit it stands under the empty name."""
-    known = {str(name): str(commit) for commit, names in (run.info.get("measured_at") or {}).items() for name in names}
-    if known or run.info.get("commits"):
-        return known
-    return {"": str(run.info.get("commit") or "")}
 
 
 def _swap(new: Path, baseline: Path, *, aside: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -90,6 +91,17 @@ def test_without_a_time_of_its_own_a_record_has_the_date_of_its_run(cited):
         if "planted" in fields["title"]
     )  # fmt: skip
     assert (fields["year"], fields["date"]) == ("2026", "2026-01-31")
+
+
+def test_a_record_of_a_baseline_of_several_runs_is_cited_with_the_commit_at_which_it_was_measured(cited):
+    info = {"interrupted": False, "commit": "a" * 40, "commits": ["b" * 40, "a" * 40]}
+    names = {path.name for path in Path("reports/baseline").glob("toy.larger__*")}
+    other = next(name for name in names if "other" in name)
+    Path("reports/baseline/run.json").write_text(json.dumps({**info, "measured_at": {"b" * 40: [other]}}))
+    shown = parsed(call("cite", "toy.larger").stdout).values()
+    by_title = {fields["title"]: fields["howpublished"] for kind, fields in shown if kind == "misc"}
+    assert by_title["{Evidence record of toy.larger on other@1}"].endswith(f"(commit {'b' * 12})")
+    assert "commit" not in by_title["{Evidence record of toy.larger on planted}"], "nobody wrote it down"
 
 
 def test_one_model_or_another_run_can_be_asked_for(cited):
