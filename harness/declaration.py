@@ -8,16 +8,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from harness.declaration_parts import (
+    Alternative,
+    Behaviour,
+    Control,
+    Cost,
+    Margin,
+    Metric,
+    Profile,
+    Tier,
+    Units,
+)
 from harness.errors import DeclarationError
 
-Alternative = Literal["greater", "less"]
-ControlKind = Literal["component", "same-dose", "input", "label", "model"]
-Tier = Literal["inference", "reliability", "replication"]
-Profile = Literal["quick", "default", "full"]
+__all__ = ["Alternative", "Behaviour", "Claim", "Control", "Cost", "Margin", "Metric", "Profile", "Tier", "Units"]
+
 
 ALPHA = 0.025
 """One-sided error of every decision (design, section 3)."""
@@ -28,6 +37,8 @@ BCA_FROM = 50
 
 UNREGISTERED = frozenset({"profiles", "cost", "method", "behaviour"})
 """Fields of a claim that decide nothing."""
+_LATER: Mapping[str, Any] = {"limits": None}
+"""Parts of a declaration that came later: hashed where they are used, so that those without them keep their hashes."""
 
 _COMPONENT_KINDS = {"component", "same-dose"}
 _INPUT_KINDS = {"input", "label"}
@@ -35,85 +46,8 @@ _KINDS = _COMPONENT_KINDS | _INPUT_KINDS | {"model"}
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
 
 
-@dataclass(frozen=True)
-class Metric:
-    """What is measured per unit, and in which unit; `binary` metrics take only 0 and 1."""
-
-    name: str
-    unit: str
-    binary: bool = False
-
-
-@dataclass(frozen=True)
-class Control:
-    """What the effect is measured against, declared here and filled in the test's body under this name."""
-
-    name: str
-    kind: ControlKind
-
-
-@dataclass(frozen=True)
-class Margin:
-    """A bound that must hold beside the effect: a value within [at_least, at_most], in `unit`.
-
-    With `at_most` alone this is non-inferiority ("costs the first copy no more than"); with both, equivalence. It is
-    never evaluated alone, only joined to the effect that it qualifies.
-    """
-
-    name: str
-    unit: str
-    reason: str
-    at_most: float
-    at_least: float | None = None
-
-
-@dataclass(frozen=True)
-class Units:
-    """How many units each profile samples, what one unit is, and why this many."""
-
-    default: int
-    quick: int
-    reason: str
-    of: str = "sequence"
-    full: int | None = None
-
-    def for_profile(self, profile: Profile) -> int:
-        """The registered number of units of a profile; `full` is `default` where it is not given."""
-        return {"quick": self.quick, "default": self.default, "full": self.full or self.default}[profile]
-
-
 SOME_UNITS = Units(default=MIN_CLUSTERS, quick=MIN_CLUSTERS, reason="none given, which is said apart")
 """Stands in while a declaration without units is checked: without any it would be taken for an exact claim's."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a claim costs: `draws` forward passes over each unit of `tokens` tokens."""
-
-    draws: float
-    tokens: float
-
-
-@dataclass(frozen=True)
-class Behaviour:
-    """The whole of which the report shows an effect as a share; decides nothing and is not hashed.
-
-    Another claim of the same run, on the same model, measures it: as the mean of its subject, as its effect against one
-    of its controls, or as one of its preconditions. Or it is a number that follows from the task.
-
-    Attributes:
-        name: what it is, as it stands behind "of the": `logit difference`.
-        claim: the id of the claim that measures it, in the unit of this claim's metric.
-        against: the control of that claim against which its effect is the behaviour.
-        precondition: the precondition of that claim whose value is the behaviour.
-        size: the behaviour itself, where no claim measures it.
-    """
-
-    name: str
-    claim: str | None = None
-    against: str | None = None
-    precondition: str | None = None
-    size: float | None = None
 
 
 @dataclass(frozen=True)
@@ -181,15 +115,31 @@ class Claim:
         """True for a replication on the paper's own prompts: its margins decide on the numbers as they are."""
         return self.units is None and self.tier == "replication"
 
-    def interval_method(self, clusters: int) -> str:
-        """The interval's method, fixed by the declaration: the metric's kind and the registered clusters."""
+    def interval_method(self, clusters: int, *, limits: tuple[float, float] | None = None) -> str:
+        """The interval's method, fixed by the declaration: kind and limits of the values, registered clusters."""
         if self.metric.binary:
             return "clopper-pearson"
+        if limits is not None:
+            return "gaffke"
         return "bca" if clusters >= BCA_FROM else "bootstrap-t"
 
+    def interval_of_differences(self, clusters: int) -> tuple[str, tuple[float, float] | None]:
+        """The interval's method of a difference of two values of the metric, and the limits of that difference.
+
+        A difference of two binary values is not binary: the bootstrap of its clusters decides.
+        """
+        if self.metric.limits is not None:
+            reach = self.metric.limits[1] - self.metric.limits[0]
+            return "gaffke", (-reach, reach)
+        return "bca" if clusters >= BCA_FROM else "bootstrap-t", None
+
+    def declared(self) -> dict[str, Any]:
+        """Every field above, as plain values: what a record says of its claim."""
+        return {name: _without_unused(value) for name, value in asdict(self).items()}
+
     def deciding(self) -> dict[str, Any]:
-        """Every field above but those of `UNREGISTERED`, as plain values: what is registered."""
-        return {name: value for name, value in asdict(self).items() if name not in UNREGISTERED}
+        """Every field but those of `UNREGISTERED`, as plain values: what is registered."""
+        return {name: value for name, value in self.declared().items() if name not in UNREGISTERED}
 
     def hash(self) -> str:
         """sha256 over the fields that decide, in canonical JSON."""
@@ -206,6 +156,14 @@ class Claim:
         if problems:
             listed = "\n".join(f"  - {problem}" for problem in problems)
             raise DeclarationError(f"claim {self.id!r} ({where}) cannot be tested:\n{listed}")
+
+
+def _without_unused(declared: Any) -> Any:
+    """Plain values without those parts of `_LATER` that are not used."""
+    if isinstance(declared, Mapping):
+        kept = {name: value for name, value in declared.items() if name not in _LATER or value != _LATER[name]}
+        return {name: _without_unused(value) for name, value in kept.items()}
+    return [_without_unused(each) for each in declared] if isinstance(declared, list | tuple) else declared
 
 
 def _wording_problems(claim: Claim) -> list[str]:
@@ -236,6 +194,12 @@ def _size_problems(claim: Claim) -> list[str]:
         )
     if not str(claim.sesoi_reason or "").strip():
         found.append("sesoi_reason is empty; cite the paper, the discovery split or null worlds")
+    limited = {"metric": claim.metric.limits} | {f"margin {each.name!r}": each.limits for each in claim.margins}
+    for what, limits in limited.items():
+        if limits is not None and not (len(limits) == 2 and -float("inf") < limits[0] < limits[1] < float("inf")):
+            found.append(f"limits of the {what} are {limits!r}; give the smallest and the largest value of a unit")
+    if claim.metric.binary and claim.metric.limits is not None:
+        found.append("a binary metric has its limits, 0 and 1; leave `limits` out")
     if claim.units is not None:
         if not claim.units.reason.strip():
             found.append("units.reason is empty; say why this many")

@@ -31,6 +31,7 @@ class Question:
         clusters: the clusters' ids; conditions on the same clusters are resampled together.
         values: [cluster, unit], the paired difference, or what the margin bounds.
         below: [cluster, unit], the denominator where the margin is on a ratio.
+        limits: of the values, where the method needs them.
     """
 
     component: str
@@ -43,6 +44,7 @@ class Question:
     clusters: tuple[str, ...]
     values: Array
     below: Array | None = None
+    limits: tuple[float, float] | None = None
 
     def truth(self) -> float:
         """The mean, or the ratio of means."""
@@ -115,7 +117,9 @@ def design_of(record: Mapping[str, Any]) -> Design | None:
         return None
     clusters = dict(zip(units["ids"], units["clusters"], strict=True))
     claim, measured = record["claim"], record["measured"]
-    asked = [(each["control"], _question(each, measured, clusters)) for each in judgement["outcomes"]]
+    asked = [
+        (each["control"], _question(each, measured, clusters, _limits(each, claim))) for each in judgement["outcomes"]
+    ]
     return Design(
         claim_id=claim["id"],
         model_id=record["model"]["id"],
@@ -129,7 +133,21 @@ def design_of(record: Mapping[str, Any]) -> Design | None:
     )
 
 
-def _question(outcome: Mapping[str, Any], measured: Mapping[str, Any], clusters: Mapping[str, str]) -> Question | None:
+def _limits(outcome: Mapping[str, Any], claim: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Of the values of a condition: a margin's own, or those of a difference of two values of the metric."""
+    if outcome["kind"] == "margin":
+        limits = next((each.get("limits") for each in claim["margins"] if each["name"] == outcome["control"]), None)
+        return None if limits is None else (float(limits[0]), float(limits[1]))
+    limits = claim["metric"].get("limits")
+    return None if limits is None else (float(limits[0] - limits[1]), float(limits[1] - limits[0]))
+
+
+def _question(
+    outcome: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    clusters: Mapping[str, str],
+    limits: tuple[float, float] | None,
+) -> Question | None:
     """None for a margin on other units than the subject's: a record does not say which those were."""
     below = None
     if outcome["kind"] == "margin":
@@ -157,6 +175,7 @@ def _question(outcome: Mapping[str, Any], measured: Mapping[str, Any], clusters:
         clusters=tuple(dict.fromkeys(names)),
         values=_by_cluster(values, names),
         below=None if below is None else _by_cluster(below, names),
+        limits=limits,
     )
 
 

@@ -33,11 +33,13 @@ def check_range(claim: Claim, treated: UnitValues, *, control: UnitValues) -> No
     """Raise StatisticsError where values cannot be what the metric's unit says: such numbers are not to be stored.
 
     Controls of a binary metric, and what is held against them, may be shares (over several shuffles); probabilities
-    and what is subtracted from them lie within 2 of zero; other units have no bounds.
+    and what is subtracted from them lie within 2 of zero; other units have the bounds that the metric declares, if any.
     """
     low, high = -PROBABILITY_SPAN, PROBABILITY_SPAN
     if claim.metric.binary:
         low, high = 0.0, 1.0
+    elif claim.metric.limits is not None:
+        low, high = claim.metric.limits
     elif not claim.metric.unit.endswith("probability"):
         return
     for what, values in (("the treated values", treated), ("a control", control)):

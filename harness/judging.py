@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contrasts import Against, Contrast, contrasts_of, ranks_of
-from harness.declaration import Claim, Margin
+from harness.declaration import BCA_FROM, Claim, Margin
 from harness.errors import StatisticsError
 from harness.filling import check_range
 from harness.stats.records import Condition, Judgement, Rule, Sampling
@@ -122,9 +122,14 @@ def _condition(claim: Claim, contrast: Contrast, *, rng: np.random.Generator, re
     from harness.stats.sampling import mean_sampling
 
     difference = contrast.difference()
-    method = _method_of_differences(claim, difference)
+    method, limits = claim.interval_of_differences(len(set(difference.clusters)))
     sampling = mean_sampling(
-        difference.values[0], clusters=difference.clusters, method=method, rng=rng, resamples=resamples
+        difference.values[0],
+        clusters=difference.clusters,
+        method=method,
+        rng=rng,
+        resamples=resamples,
+        limits=limits,
     )
     return Condition(
         component=contrast.component,
@@ -154,10 +159,13 @@ def _margin_conditions(
                 raise StatisticsError(f"margin {margin.name!r} is a ratio; on the paper's own prompts give its numbers")
             sampling = Enumerated(float(values.mean()), len(set(entry.values.clusters)))
         elif entry.relative_to is None:
-            method = claim.interval_method(len(set(entry.values.clusters)))
+            clusters = entry.values.clusters
+            method = claim.interval_method(len(set(clusters)), limits=margin.limits)
             sampling = mean_sampling(
-                values, clusters=entry.values.clusters, method=method, rng=rng, resamples=resamples
+                values, clusters=clusters, method=method, rng=rng, resamples=resamples, limits=margin.limits
             )
+        elif margin.limits is not None:
+            raise StatisticsError(f"margin {margin.name!r} is a ratio, which has no limits; leave `limits` out")
         else:
             below = _denominator(entry.relative_to, component)
             sampling = ratio_sampling(values, below, clusters=entry.values.clusters, rng=rng, resamples=resamples)
@@ -193,12 +201,6 @@ def _denominator(values: UnitValues, component: str) -> NDArray[np.float64]:
     return np.asarray(row.values[0])
 
 
-def _method_of_differences(claim: Claim, values: UnitValues) -> str:
-    """The interval's method; a difference of two binary values is not binary: the bootstrap of its clusters decides."""
-    plain = replace(claim, metric=replace(claim.metric, binary=False))
-    return plain.interval_method(len(set(values.clusters)))
-
-
 def _share(claim: Claim, entry: Mapping[str, Any], *, rng: np.random.Generator) -> dict[str, Any]:
     """A member's share of a joint effect with its 95 % interval; a passenger where that includes 0."""
     from harness.stats.sampling import mean_sampling
@@ -208,7 +210,7 @@ def _share(claim: Claim, entry: Mapping[str, Any], *, rng: np.random.Generator) 
     if np.ptp(row) == 0:  # a member that does nothing does it on every unit, and must not spoil the claim's verdict
         share = low = high = float(row[0])
     else:
-        method = _method_of_differences(claim, values)
+        method = "bca" if len(set(values.clusters)) >= BCA_FROM else "bootstrap-t"
         sampling = mean_sampling(row, clusters=values.clusters, method=method, rng=rng, resamples=RESAMPLES)
         share = sampling.estimate
         low, high = (sampling.bound(0.025, side=side) for side in _SIDES)

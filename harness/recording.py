@@ -27,7 +27,12 @@ def record_of(prepared: Prepared) -> Record:
         None if options.exploratory else bound.mechanism.subjects.expectation(claim.id, model_id=bound.model_id)
     )
     return Record(
-        claim={**asdict(claim), "mechanism": claim.mechanism, "declaration_hash": claim.hash(), "source": bound.source},
+        claim={
+            **claim.declared(),
+            "mechanism": claim.mechanism,
+            "declaration_hash": claim.hash(),
+            "source": bound.source,
+        },
         model=_model_section(bound, prepared.target),
         subject=None if prepared.subject is None else _subject_section(prepared.subject),
         seeds={"data_seed": options.data_seed, "split": "confirmation"},

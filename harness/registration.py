@@ -36,7 +36,10 @@ def protocol_of(claim: Claim) -> dict[str, Any]:
     """What decides a claim and stands in the library: split, interval by number of clusters, least clusters."""
     if claim.units is None:
         return {"split": "confirmation", "interval": "none: nothing is sampled"}
-    methods = {f"from {count} clusters": claim.interval_method(count) for count in (MIN_CLUSTERS, BCA_FROM)}
+    limits = claim.metric.limits
+    methods = {
+        f"from {count} clusters": claim.interval_method(count, limits=limits) for count in (MIN_CLUSTERS, BCA_FROM)
+    }
     return {"split": "confirmation", "interval": methods, "resamples": RESAMPLES, "least clusters": MIN_CLUSTERS}
 
 

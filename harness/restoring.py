@@ -55,9 +55,9 @@ def claim_of(record: Entry) -> Claim:
     stored = record["claim"]
     given = {name: value for name, value in stored.items() if name not in _NOT_DECLARED}
     try:
-        given["metric"] = Metric(**given["metric"])
+        given["metric"] = Metric(**_with_limits(given["metric"]))
         given["controls"] = tuple(Control(**each) for each in given["controls"])
-        given["margins"] = tuple(Margin(**each) for each in given.get("margins") or ())
+        given["margins"] = tuple(Margin(**_with_limits(each)) for each in given.get("margins") or ())
         given["units"] = None if given["units"] is None else Units(**given["units"])
         given["cost"] = None if given.get("cost") is None else Cost(**given["cost"])
         given["behaviour"] = None if given.get("behaviour") is None else Behaviour(**given["behaviour"])
@@ -65,6 +65,11 @@ def claim_of(record: Entry) -> Claim:
         return Claim(**given)
     except (KeyError, TypeError) as error:
         raise DeclarationError(f"its declaration is none of this version of mechclaims ({error})") from error
+
+
+def _with_limits(part: Entry) -> dict[str, Any]:
+    limits = part.get("limits")
+    return dict(part) if limits is None else {**part, "limits": tuple(limits)}
 
 
 def restored(record: Entry, claim: Claim) -> Restored:

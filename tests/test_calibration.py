@@ -114,6 +114,24 @@ def test_bounds_of_many_ratios_are_those_of_the_library():
     assert np.isnan(found.low[:, 2]).all()
 
 
+def test_bounds_of_many_bounded_samples_are_those_of_the_library():
+    rng = np.random.default_rng(0)
+    samples = rng.beta(5, 1, size=(3, 60, 2)) - rng.beta(1, 5, size=(3, 60, 2))
+    samples[1] = 0.5  # values that do not vary have bounds too, where the limits are known
+    limits, names = (-1.0, 1.0), [str(place) for place in range(60) for _ in range(2)]
+    found = bounds_of(
+        samples, method="gaffke", levels=LEVELS, rng=np.random.default_rng(1), resamples=1_000, limits=limits
+    )
+    for row, sample in enumerate(samples):
+        again = np.random.default_rng(1)
+        oracle = mean_sampling(
+            sample.ravel(), clusters=names, method="gaffke", rng=again, resamples=1_000, limits=limits
+        )
+        for place, level in enumerate(LEVELS):
+            assert found.low[place, row] == pytest.approx(oracle.bound(level, side="lower"))
+            assert found.high[place, row] == pytest.approx(oracle.bound(level, side="upper"))
+
+
 def test_a_sample_without_variation_has_no_bounds_and_spoils_no_other():
     samples = np.random.default_rng(0).normal(size=(3, 16, 1))
     samples[1] = 1.0

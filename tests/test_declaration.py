@@ -45,6 +45,12 @@ def test_a_complete_declaration_has_no_problems():
         ({"subject": None}, "two controls of kind input or label"),
         ({"margins": (Margin("m", unit="nats", reason="r", at_least=1.0, at_most=0.0),)}, "is empty"),
         ({"rival": " "}, "rival is empty"),
+        ({"metric": Metric("score", unit="nats", limits=(1, 0))}, "limits of the metric are (1, 0)"),
+        ({"metric": Metric("accuracy", unit="share", binary=True, limits=(0, 1))}, "leave `limits` out"),
+        (
+            {"margins": (Margin("m", unit="nats", reason="r", at_most=0.0, limits=(0, float("inf"))),)},
+            "limits of the margin 'm' are (0, inf)",
+        ),
     ],
 )
 def test_every_missing_part_is_named(change, said):
@@ -81,6 +87,23 @@ def test_whatever_decides_changes_the_hash_and_the_cost_does_not():
     assert replace(GOOD, sesoi=0.4).hash() != GOOD.hash()
     assert replace(GOOD, version=2).hash() != GOOD.hash()
     assert replace(GOOD, cost=Cost(draws=3, tokens=5)).hash() == GOOD.hash()
+
+
+def test_limits_are_registered_and_declarations_without_them_keep_their_hash():
+    limited = replace(GOOD, metric=replace(GOOD.metric, limits=(0.0, 1.0)))
+    assert limited.deciding()["metric"] == {"name": "score", "unit": "nats", "binary": False, "limits": [0.0, 1.0]}
+    assert limited.hash() != GOOD.hash()
+    assert "limits" not in GOOD.deciding()["metric"]
+    assert GOOD.hash() == "9903e1d009d69eb82197299e8c837d6ec5b36de83e727ef7a2bf02d3a641266e"
+
+
+def test_a_difference_reaches_as_far_as_both_limits_together_and_decides_by_gaffke():
+    limited = replace(GOOD, metric=replace(GOOD.metric, limits=(0.0, 1.0)))
+    assert limited.interval_of_differences(300) == ("gaffke", (-1.0, 1.0))
+    assert GOOD.interval_of_differences(49) == ("bootstrap-t", None)
+    binary = replace(GOOD, metric=Metric("accuracy", unit="share", binary=True))
+    assert binary.interval_of_differences(50) == ("bca", None)
+    assert GOOD.interval_method(300, limits=(0.0, 1.0)) == "gaffke"  # a margin's own
 
 
 def test_the_interval_method_is_fixed_by_clusters_and_kind_of_metric():

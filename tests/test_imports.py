@@ -21,6 +21,7 @@ LAYERS = {
     "harness": "front door",
     "harness.errors": "ground",
     "harness.declaration": "ground",
+    "harness.declaration_parts": "ground",
     "harness.seeding": "ground",
     "harness.values": "ground",
     "harness.subjects": "ground",

@@ -260,6 +260,41 @@ def test_an_effect_that_does_not_vary_is_invalid_and_not_infinitely_sure():
     assert sections["judgement"]["reason"]
 
 
+LIMITED = replace(CLAIM, metric=Metric("fall", unit="probability", limits=(-1.0, 1.0)), sesoi=0.3)
+
+
+def test_an_effect_that_does_not_vary_within_known_limits_has_gaffkes_bounds():
+    flat, zero = (replace(drawn(0.0, n=240), values=np.full((1, 240), value)) for value in (1.0, 0.0))
+    outcome = judged(flat, shuffled(zero), claim=LIMITED)["judgement"]["outcomes"][0]
+    assert (outcome["method"], outcome["estimate"], outcome["holds"]) == ("gaffke", 1.0, True)
+    # A difference of two falls may be -2: 1 less the share that may be there, 1 - 0.025^(1/240), times the way to it.
+    assert outcome["low"] == pytest.approx(1 - (1 - 0.025 ** (1 / 240)) * 3, abs=0.004)
+    assert outcome["high"] == pytest.approx(1 + (1 - 0.025 ** (1 / 240)), abs=0.002)
+
+
+@pytest.mark.parametrize(("limits", "method"), [((-1.0, 1.0), "gaffke"), (None, "bca")])
+def test_a_margin_has_limits_of_its_own(limits, method):
+    margin = Margin("elsewhere", unit="probability", reason="a toy", at_most=0.05, limits=limits)
+    claim, treated = replace(LIMITED, margins=(margin,)), drawn(0.9, n=300, spread=0.02)
+    sections = judged(
+        treated,
+        shuffled(drawn(0.0, n=300, seed=1)),
+        claim=claim,
+        margins={"elsewhere": MarginInput(drawn(0.001, n=300, spread=0.001))},
+    )
+    assert [each["method"] for each in sections["judgement"]["outcomes"]] == ["gaffke", method]
+    assert verdict_of(sections) == "supported"
+
+
+def test_a_ratio_with_limits_and_values_outside_of_them_are_refused():
+    ratio = replace(LIMITED, margins=(replace(RATIO, limits=(0.0, 1.0)),))
+    given = {"share": MarginInput(drawn(0.01), relative_to=drawn(0.9))}
+    sections = judged(drawn(0.5), shuffled(drawn(0.0, seed=1)), claim=ratio, margins=given)
+    assert "which has no limits" in sections["judgement"]["reason"]
+    with pytest.raises(StatisticsError, match=r"a control has 1\.2.*\(-1 to 1\)"):
+        judged(drawn(0.5), shuffled(drawn(1.2, spread=1e-9)), claim=LIMITED)
+
+
 def test_repeated_rows_of_one_template_count_as_one_cluster():
     templates = tuple(f"template{i % 12}" for i in range(24))
     treated, control = (replace(drawn(mean, seed=mean), clusters=templates) for mean in (2, 0))

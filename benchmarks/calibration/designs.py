@@ -104,8 +104,9 @@ def draw(design: Design, *, replicates: int, resamples: int = RESAMPLES) -> list
         rows = chosen[question.clusters]
         below = None if question.below is None else question.below[rows]
         bounds = bounds_of(
-            question.values[rows], method=question.method, levels=levels, rng=rng, below=below, resamples=resamples
-        )
+            question.values[rows], method=question.method, levels=levels, rng=rng, below=below, resamples=resamples,
+            limits=question.limits,
+        )  # fmt: skip
         found.append(Drawn(question, question.truth(), bounds))
     return found
 

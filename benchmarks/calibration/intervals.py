@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import StatisticsError
+from harness.stats.arguments import checked_limits
 from harness.stats.bca import bca_intervals
 from harness.stats.binomial import clopper_pearson
+from harness.stats.bounded import spacings
 from harness.stats.clusters import ROUNDING, draw_clusters, is_constant
 from harness.stats.ratio import STANDARD_ERRORS_FROM_ZERO
 from harness.stats.ratio import _fieller_endpoints as fieller_endpoints
@@ -43,6 +45,7 @@ def bounds_of(
     rng: np.random.Generator,
     below: Array | None = None,
     resamples: int = RESAMPLES,
+    limits: tuple[float, float] | None = None,
 ) -> Bounds:
     """Bounds of each sample's mean, or of its ratio to `below`.
 
@@ -53,6 +56,7 @@ def bounds_of(
         rng: generator of the resamples.
         below: the denominator's values, shaped as `samples`.
         resamples: how many.
+        limits: of the values, for Gaffke's bounds.
     """
     found = Bounds(*(np.full((len(levels), len(samples)), np.nan) for _ in range(2)))
     if method == "clopper-pearson":
@@ -64,6 +68,11 @@ def bounds_of(
         under = below.mean(axis=2)
         for rows in _blocks(np.flatnonzero(_has_ratio(means, under))):
             low, high = _ratio(means[rows], under[rows], levels=levels, rng=rng, resamples=resamples)
+            found.low[:, rows], found.high[:, rows] = low, high
+        return found
+    if method == "gaffke":
+        for rows in _blocks(np.arange(len(means))):
+            low, high = _gaffke(means[rows], limits=limits, levels=levels, rng=rng, resamples=resamples)
             found.low[:, rows], found.high[:, rows] = low, high
         return found
     varied = np.flatnonzero(~is_constant(means))
@@ -155,6 +164,17 @@ def _bca(means: Array, *, levels: Sequence[float], rng: np.random.Generator, res
                 if len(means) == 1:
                     break
     return Bounds(low, high)
+
+
+def _gaffke(
+    means: Array, *, limits: tuple[float, float] | None, levels: Sequence[float], rng: np.random.Generator,
+    resamples: int,
+) -> Bounds:
+    """The library's `gaffke` for every row, with the same spacings: they do not depend on the values."""
+    smallest, largest = checked_limits(limits)
+    weights = spacings(rng, count=means.shape[1], resamples=resamples)
+    seen, unseen = means @ weights[:, :-1].T, weights[:, -1]
+    return _ranked(seen + unseen * smallest, seen + unseen * largest, levels=levels)
 
 
 def _exact(sample: Array) -> Sampling:

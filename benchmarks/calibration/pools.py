@@ -3,8 +3,8 @@
 The pool is a smoothed cluster bootstrap, the same on every run. Every stored cluster stands in it ten times, each time
 moved by a normal number of a fifth of the SD between clusters and shrunk back towards the mean, so that pool and record
 have equal mean and spread; where the cluster means take few distinct values (shares, counts) they stay as they are.
-The pool is then the truth: its mean is known exactly, and samples of the registered size are drawn from it with
-replacement. What the pool cannot tell: tails that the stored clusters do not show.
+Values with declared limits stay within them. The pool is then the truth: its mean is known exactly, and samples of the
+registered size are drawn from it with replacement. What it cannot tell: tails that the stored clusters do not show.
 """
 
 from __future__ import annotations
@@ -40,4 +40,6 @@ def pool(question: Question, *, key: str) -> Question:
         noise = SMOOTHING * means.std() * rng.standard_normal((len(moved), 1))
         shrunk = math.sqrt(1 + SMOOTHING**2)
         moved = means.mean() + (moved - means.mean() + noise - noise.mean()) / shrunk
+        if question.limits is not None:
+            moved = np.clip(moved, *question.limits)
     return replace(question, values=moved, below=below)

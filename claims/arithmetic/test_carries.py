@@ -33,7 +33,9 @@ PERMUTATIONS = 5
         "There are carry heads: without the carry that they bring, sums with a carry into the digit break there and "
         "sums without one do not."
     ),
-    metric=Metric("fall of the right digit's probability with a carry, less the fall without", unit="probability"),
+    metric=Metric(
+        "fall of the right digit's probability with a carry, less the fall without", unit="probability", limits=(-2, 2)
+    ),
     sesoi=0.3,
     sesoi_reason="a third of what the loss of the carry costs where nothing else brings it (1.0)",
     alternative="greater",
@@ -49,6 +51,7 @@ PERMUTATIONS = 5
             unit="probability",
             at_most=0.1,
             reason="the discovery split's digit heads cost 0.8 of such sums; an eighth of that",
+            limits=(-1, 1),
         ),
     ),
     rival="heads that read magnitudes: sums with a carry are larger, and larger digits may break more easily",
@@ -62,7 +65,7 @@ PERMUTATIONS = 5
     "pair deciding the carry: the carry heads' outputs at the position predicting it come from another sum without "
     "one (resample ablation). Controls: 20 random draws of as many other heads; random vectors as long as the change "
     "(residual covariance), mean of 5; carry labels of donors and pairs permuted, mean of 5.",
-    version=2,
+    version=3,
 )
 def test_carry_heads_break_sums_with_a_carry_only(model, subject, evidence, rng):
     from harness.interventions import Engine

@@ -109,7 +109,7 @@ def test_digit_heads_attend_to_their_own_pair(model, subject, evidence, rng):
         "Where its digit heads read another sum's pair, the answer digit breaks; the digit to the left, where it has "
         "a pair of its own and needs this one's carry alone, does not, and the other digits do not."
     ),
-    metric=Metric("fall of the right digit's probability in the place", unit="probability"),
+    metric=Metric("fall of the right digit's probability in the place", unit="probability", limits=(-1, 1)),
     sesoi=0.3,
     sesoi_reason="a third of what breaks where the digit pair is not known at all (0.9)",
     alternative="greater",
@@ -122,6 +122,7 @@ def test_digit_heads_attend_to_their_own_pair(model, subject, evidence, rng):
             unit="probability",
             at_most=0.05,
             reason="5 % of a behaviour that is right nearly always",
+            limits=(-1, 1),
         ),
     ),
     rival="heads that read a pair serve every digit that depends on it: its own, and the next one by the carry",
@@ -138,7 +139,7 @@ def test_digit_heads_attend_to_their_own_pair(model, subject, evidence, rng):
     "digits in its place, the value vectors of the digit's heads come from another random sum (resample ablation). "
     "Controls: 20 random draws of as many other heads; random vectors as long as the heads' change at each position "
     "(residual covariance), mean of 5; the same heads with a neighbouring pair replaced.",
-    version=2,
+    version=3,
 )
 def test_misreading_the_own_pair_breaks_the_digit_alone(model, subject, evidence, rng):
     from harness.interventions import Engine

@@ -11,6 +11,7 @@ _METHODS = {
     "bca": "BCa bootstrap over clusters",
     "bootstrap-t": "bootstrap-t over clusters",
     "clopper-pearson": "Clopper-Pearson at the effective sample size",
+    "gaffke": "Gaffke's bounds for values within known limits",
 }
 
 MOST_NAMED = 5
@@ -67,7 +68,7 @@ def _sampled(record: Entry) -> str:
     made = f" (two-sided 95 %, {inline(listing(methods))})" if methods else ""
     return (
         f"One value per {of}: {name}, in {unit}. The effect is the mean over {of}s of the subject's value minus the "
-        f"control's value on the same {of}; its interval{made} resamples clusters of {of}s, never heads or tokens."
+        f"control's value on the same {of}; its interval{made} is over clusters of {of}s, never over heads or tokens."
     )
 
 

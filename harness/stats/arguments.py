@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import StatisticsError
+
+Limits = tuple[float, float]
+"""The smallest and the largest value that a unit can have, in the metric's unit."""
 
 
 def finite_row(values: ArrayLike, *, what: str, at_least: int = 1) -> NDArray[np.float64]:
@@ -72,3 +76,14 @@ def cluster_codes(clusters: Sequence[str], *, units: int) -> NDArray[np.intp]:
         raise StatisticsError(f"{len(clusters)} cluster ids for {units} units; give one id per unit")
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], dtype=np.intp)
+
+
+def checked_limits(limits: Limits | None) -> Limits:
+    """The limits as two floats.
+
+    Raises:
+        StatisticsError: they are no two finite numbers, the smaller one first.
+    """
+    if limits is None or len(limits) != 2 or not all(map(math.isfinite, limits)) or limits[0] >= limits[1]:
+        raise StatisticsError(f"limits are {limits!r}; give the smallest and the largest value that a unit can have")
+    return float(limits[0]), float(limits[1])
