@@ -57,7 +57,10 @@ PERMUTATIONS = 5
     rival="heads that read magnitudes: sums with a carry are larger, and larger digits may break more easily",
     exposed_by="sums of both kinds have the same answer digit and the same pair sum mod 10; permuted carry labels",
     units=Units(
-        default=300, quick=100, of="pair", reason="discovery SD 0.4: standard error under 0.03; 60 pairs for each place"
+        default=900,
+        quick=100,
+        of="pair",
+        reason="discovery SD 0.4: standard error under 0.015; 300 left it open whether 0.35 on addition-5d-1l@2 is 0.3",
     ),
     models=MODELS,
     cost=Cost(draws=80, tokens=17),
@@ -65,7 +68,7 @@ PERMUTATIONS = 5
     "pair deciding the carry: the carry heads' outputs at the position predicting it come from another sum without "
     "one (resample ablation). Controls: 20 random draws of as many other heads; random vectors as long as the change "
     "(residual covariance), mean of 5; carry labels of donors and pairs permuted, mean of 5.",
-    version=3,
+    version=4,
 )
 def test_carry_heads_break_sums_with_a_carry_only(model, subject, evidence, rng):
     from harness.interventions import Engine
