@@ -132,8 +132,8 @@ def test_digit_heads_attend_to_their_own_pair(model, subject, evidence, rng):
         quick=300,
         of="sum",
         reason="discovery: the worst place's left digit lies 0.04 inside with SD 0.4: 80 % with 800 further sums a "
-        "place; 1,600, since on addition-5d-2l@2 versions 2 and 3 found 0.05 and 0.02 inside, each with a half-width of "
-        "0.03",
+        "place; 1,600, since on addition-5d-2l@2 versions 2 and 3 found 0.05 and 0.02 inside, each with a half-width "
+        "of 0.03",
     ),
     models=MODELS,
     cost=Cost(draws=120, tokens=17),
