@@ -381,6 +381,14 @@ def test_the_page_tells_designs_that_miss_and_claims_that_are_underpowered(tmp_p
     assert (tmp_path / "figures" / "calibration-power.png").exists()
 
 
+def test_designs_of_records_that_the_baseline_no_longer_holds_are_left_out(tmp_path):
+    folder = tmp_path / "calibration"
+    for claim, content_hash in (("toy.kept", "a" * 64), ("toy.gone", "b" * 64)):
+        append_line(folder / "designs.jsonl", {"claim": claim, "model": "toy@0", "content_hash": content_hash})
+    assert [line["claim"] for line in summary_of(folder, records={"a" * 64})["designs"]] == ["toy.kept"]
+    assert len(summary_of(folder)["designs"]) == 2
+
+
 def test_nothing_measured_gives_an_empty_summary_and_no_one_underpowered(tmp_path):
     assert summary_of(tmp_path / "calibration")["worlds"] == {}
     assert underpowered(tmp_path) == {}

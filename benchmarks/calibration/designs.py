@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from harness.store import read_record
 REPLICATES = 2_000
 CURVE = (0.0, 0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 """Effects, in SESOI, at which the share that is supported is drawn; at 1 it is an error."""
+STRICTER = (0.0175, 0.0125, 0.01, 0.0075, 0.005, 0.0025)
+"""Nominal levels that are tried where the tails of a design are missed too often."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,9 @@ class Drawn:
 
 def measure_designs(folder: Path, *, out: Path, replicates: int = REPLICATES, say: Any = None) -> None:
     """Measure every inference design of the records in a folder; finished ones of the same content are passed over."""
-    done = {(line["content_hash"], line["replicates"]) for line in read_lines(out)}
+    done = {
+        (line["content_hash"], line["replicates"]) for line in read_lines(out) if line["holds"] or "stricter" in line
+    }
     for path in sorted(folder.glob("*__seed*.json")):
         record = read_record(path).as_dict()
         design = design_of(record) if record["claim"]["tier"] == "inference" else None
@@ -67,8 +71,9 @@ def measure_design(design: Design, *, replicates: int = REPLICATES, resamples: i
         {**_tails(each), "holds_at_twice": float(_holds(each, shift)[0].mean())}
         for each, shift in zip(drawn, shifts, strict=True)
     ]
-    most = max(max(entry["missed_low"], entry["missed_high"]) for entry in questions)
+    most, allowed = _most_misses(drawn), most_allowed(replicates, DESIGN_LIMIT)
     power, alone = power_at(design, drawn), power_at(design, drawn, margins=False)
+    stricter = [] if most <= allowed else _at_stricter_levels(design, replicates=replicates, resamples=resamples)
     return {
         "claim": design.claim_id,
         "model": design.model_id,
@@ -79,14 +84,32 @@ def measure_design(design: Design, *, replicates: int = REPLICATES, resamples: i
         "questions": questions,
         "left_out": list(design.left_out),
         "most_misses": most,
-        "allowed": most_allowed(replicates, DESIGN_LIMIT),
-        "holds": most <= most_allowed(replicates, DESIGN_LIMIT),
+        "allowed": allowed,
+        "holds": most <= allowed,
+        "stricter": stricter,
         "power": power,
         "curve": [[times, power_at(design, drawn, times=times)] for times in CURVE],
         "power_of_effect_alone": alone,
         "power_scaled": power_scaled(design, drawn),
         "underpowered": power < LEAST_POWER,
     }
+
+
+def _at_stricter_levels(design: Design, *, replicates: int, resamples: int) -> list[tuple[float, int, float]]:
+    """Level, misses of the worst tail, and power, at every stricter level up to the first at which the design holds."""
+    found = []
+    for level in STRICTER:
+        strict = replace(design, alpha=level)
+        drawn = draw(pooled(strict), replicates=replicates, resamples=resamples)
+        found.append((level, _most_misses(drawn), power_at(strict, drawn)))
+        if found[-1][1] <= most_allowed(replicates, DESIGN_LIMIT):
+            break
+    return found
+
+
+def _most_misses(drawn: list[Drawn]) -> int:
+    tails = [_tails(each) for each in drawn]
+    return max(max(entry["missed_low"], entry["missed_high"]) for entry in tails)
 
 
 def draw(design: Design, *, replicates: int, resamples: int = RESAMPLES) -> list[Drawn]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from benchmarks.calibration.limits import (
     upper_bound,
 )
 from benchmarks.calibration.lines import read_lines
+from harness.compare.manifest import read_manifest
 from harness.store import write_atomically
 
 FOLDER = "calibration"
@@ -29,13 +30,22 @@ def write_summary(reports: Path) -> Path:
     """The page `CALIBRATION.md`, written with its summary from whatever parts are stored."""
     from harness.report.calibration import SUMMARY, write_calibration
 
-    content = summary_of(reports / FOLDER)
+    manifest = read_manifest(reports / "baseline")
+    content = summary_of(
+        reports / FOLDER, records=manifest and {entry.content_hash for entry in manifest.records.values()}
+    )
     write_atomically(reports / SUMMARY, text=json.dumps(content, indent=1, allow_nan=False) + "\n")
     return write_calibration(content, out=reports)
 
 
-def summary_of(folder: Path) -> dict[str, Any]:
-    """Counts, limits and whether they hold, part by part; parts that were not run are empty."""
+def summary_of(folder: Path, *, records: Collection[str] | None = None) -> dict[str, Any]:
+    """Counts, limits and whether they hold, part by part; parts that were not run are empty.
+
+    Designs are those of the records with these content hashes: others are of claims that were changed or taken back.
+    """
+    designs = [
+        line for line in read_lines(folder / "designs.jsonl") if records is None or line["content_hash"] in records
+    ]
     worlds = {
         path.stem.removeprefix("worlds-"): worlds_of(read_lines(path)) for path in sorted(folder.glob("worlds-*.jsonl"))
     }
@@ -43,7 +53,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
         "worlds": worlds,
         "planted": planted_of(read_lines(folder / "planted.jsonl")),
         "pipeline": pipeline_of(read_lines(folder / "pipeline.jsonl")),
-        "designs": latest(read_lines(folder / "designs.jsonl"), keys=("claim", "model")),
+        "designs": latest(designs, keys=("claim", "model")),
         "mutants": latest(read_lines(folder / "mutants.jsonl"), keys=("mutant",)),
         "limits": {"boundary": BOUNDARY_LIMIT, "designs": DESIGN_LIMIT, "worlds": WORLDS_LIMIT, "leg": EMPTY_LEG},
     }

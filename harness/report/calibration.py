@@ -6,18 +6,22 @@ What the numbers are counted on is described beside them; how they are counted i
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.errors import StoreError
-from harness.report.text import code, inline, number, table
+from harness.report.text import code, inline, number, plural, table
 
 NAME = "CALIBRATION.md"
 SUMMARY = Path("calibration") / "summary.json"
 MISSES_FIGURE = Path("figures") / "calibration-misses.png"
 POWER_FIGURE = Path("figures") / "calibration-power.png"
 _MOST_LISTED = 60
+_NEAR = 2
+"""Half-widths to the threshold below which a bound that misses can make a verdict false."""
 
 Entry = Mapping[str, Any]
 
@@ -153,24 +157,35 @@ def _designs(designs: Sequence[Entry]) -> Iterator[str]:
     yield f"![Share supported over the true effect]({POWER_FIGURE.as_posix()})"
     left_out = [entry for entry in designs if entry.get("left_out")]
     if left_out:
-        named = "; ".join(f"{code(entry['claim'])}: {inline(', '.join(entry['left_out']))}" for entry in left_out)
+        models = Counter((str(entry["claim"]), ", ".join(entry["left_out"])) for entry in left_out)
+        named = "; ".join(
+            f"{code(claim)} ({plural(count, 'model')}): {inline(names)}" for (claim, names), count in models.items()
+        )
         yield f"Left out, because the record does not say on which units they were measured: {named}."
     if failing:
+        near = sum(_distance(max(entry["questions"], key=_misses)) < _NEAR for entry in failing)
         yield (
-            "Designs whose intervals miss too often; they need more clusters or a stricter level. Where the truth lies "
-            "many half-widths from the threshold the bound may be wrong and the verdict is not:"
+            "Designs whose intervals miss too often, those first whose verdict this can touch: where the truth lies "
+            f"many half-widths from the threshold the bound may be wrong and the verdict is not. In {near} of "
+            f"{len(failing)} it is nearer than {_NEAR}. They need more clusters or a stricter level: the last two "
+            "columns give the one-sided level at which no tail is missed too often, and the power that is left there."
         )
         yield table(
-            ["claim", "model", "clusters", "most misses", "half-widths to the threshold", "in"],
+            [
+                "claim", "model", "clusters", "most misses", "half-widths to the threshold", "in",
+                "level that holds", "power there (at 2.5 %)",
+            ],
             rows=[
                 [
                     code(entry["claim"]), code(entry["model"]), str(entry["clusters"]), str(entry["most_misses"]),
-                    _distance(worst), inline(_named(worst)),
+                    _shown_distance(worst), inline(_named(worst)), *_stricter(entry),
                 ]
-                for entry in failing[:_MOST_LISTED]
+                for entry in sorted(failing, key=lambda each: _distance(max(each["questions"], key=_misses)))[
+                    :_MOST_LISTED
+                ]
                 for worst in [max(entry["questions"], key=_misses)]
             ],
-            numeric=(2, 3, 4),
+            numeric=(2, 3, 4, 6, 7),
         )  # fmt: skip
     if weak:
         yield (
@@ -201,11 +216,25 @@ def _named(question: Entry) -> str:
     return f"{side} bound of {question['component']}: {question['control']} ({question['method']})"
 
 
-def _distance(question: Entry) -> str:
-    """How many half-widths the truth lies from the threshold."""
+def _distance(question: Entry) -> float:
+    """How many half-widths the truth lies from the threshold; infinite where there was none."""
     if not question.get("half_width"):
-        return "-"
-    return f"{abs(question['truth'] - question['threshold']) / question['half_width']:.1f}"
+        return math.inf
+    return abs(float(question["truth"]) - float(question["threshold"])) / float(question["half_width"])
+
+
+def _shown_distance(question: Entry) -> str:
+    distance = _distance(question)
+    return f"{distance:.1f}" if math.isfinite(distance) else "-"
+
+
+def _stricter(entry: Entry) -> tuple[str, str]:
+    """The loosest level that was tried at which a design holds, and its power there; what is known where none does."""
+    if not entry.get("stricter"):
+        return "-", "-"
+    level, misses, power = entry["stricter"][-1]
+    power_there = f"{power:.0%} ({entry['power']:.0%})"
+    return (f"{level:.2%}", power_there) if misses <= entry["allowed"] else (f"none to {level:.2%}", power_there)
 
 
 def _weakest(entry: Entry) -> str:
