@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fixtures.prompts.repeated import LENGTHS, random_blocks
-from harness.errors import StatisticsError
+from harness.errors import NotSuited, StatisticsError
 from harness.sequences import Positions
 
 POOL = list(range(64))
@@ -75,7 +75,7 @@ def test_streams_of_different_seeds_share_no_sequence():
 
 
 def test_a_pool_too_small_for_distinct_tokens_is_refused():
-    with pytest.raises(StatisticsError, match="pool of 8"):
+    with pytest.raises(NotSuited, match="pool of 8: the model's vocabulary is too small"):
         random_blocks(list(range(8)), n=2, rng=np.random.default_rng(0), lengths=[10], bos=None)
 
 

@@ -173,6 +173,13 @@ def test_where_discovery_finds_no_head_of_a_second_class_the_claim_is_invalid_to
     assert record.subject["components"] == ("1.5",)
 
 
+@pytest.mark.parametrize("claim_id", ["induction.second-copy", "induction.prefix-matching"])
+def test_a_vocabulary_too_small_for_the_prompts_makes_a_claim_invalid_with_and_without_a_subject(claim_id):
+    record = run(claim_id, model="addition-5d-1l@0")
+    assert record.verdict == "invalid"
+    assert "from a pool of 11: the model's vocabulary is too small" in record.judgement["reason"]
+
+
 EMPTY = {"classes": {"induction": {"heads": [], "selected_by": "m", "source": "the command", "split": "discovery"}}}
 
 

@@ -2,9 +2,9 @@
 
 A circuit is planted in `induction-2l@0` by scaling one head's folded weights: its W_O for a copying head, whose direct
 effect is then nearly proportional to it, or its W_Q for an induction circuit, whose attention sharpens with the scale.
-All else stays as trained. The strength at which the effect is 0, 1 or 2 SESOI is found by bisection on fresh sequences
-(for 0 the scale is a thousandth); the truth is the registered claim's own effect on 4,000 more. Then it is measured 200
-times from prompts to verdict, with another data seed each time.
+All else stays as trained. The strength at which the effect is 0, 1 or 2 SESOI is found by bisection on 500 sequences
+(for 0 the scale is a thousandth) and by secants on 4,000, on which the registered claim's own effect is then the truth.
+It is measured 200 times from prompts to verdict, with another data seed each time.
 
 At 1 SESOI `supported` may come up in 2.5 % of the runs, at 0 in none but those; at 2 SESOI as often as resampling the
 measured units predicts. Agreement is asked within binomial error (1 in 100).
@@ -34,8 +34,11 @@ MODEL = "induction-2l@0"
 TRUTH_UNITS = 4_000
 SEARCH_UNITS = 500
 HALVINGS = 7
+SECANTS = 4
 NEXT_TO_NOTHING = 1e-3
 """At 0 itself every unit would have the same value, and a constant has no interval."""
+CLOSE = 2e-4
+"""How near the truth must come, as a share of what is wanted."""
 TRUTH_SEED, SEARCH_SEED = 1_000_000, 1_000_001
 """Data seeds of the truth and of the search; the runs have 1, 2, ..."""
 
@@ -106,7 +109,23 @@ class Planted:
         low, high = 0.0, self.circuit.strongest
         for _ in range(HALVINGS):
             low, high = self._halved(low, high, wanted=strength * self.entry.claim.sesoi)
-        return (low + high) / 2
+        return self._refined((low + high) / 2, wanted=strength * self.entry.claim.sesoi)
+
+    def _refined(self, scale: float, *, wanted: float) -> float:
+        """Where the effect on the sequences of the truth is nearest to what is wanted, by secants through the last two.
+
+        On a claim whose intervals are narrow, a scale that is off by 2 % makes an honest verdict of a false one.
+        """
+        tried: list[tuple[float, float]] = []
+        for _ in range(SECANTS):
+            short = self.effect(self.at(scale), data_seed=TRUTH_SEED, n_units=TRUTH_UNITS) - wanted
+            tried.append((scale, short))
+            before, short_before = tried[-2] if len(tried) > 1 else (0.0, -wanted)
+            slope = (short - short_before) / (scale - before)
+            if abs(short) <= CLOSE * wanted or slope <= 0:
+                break
+            scale -= short / slope
+        return min(tried, key=lambda each: abs(each[1]))[0]
 
     def _halved(self, low: float, high: float, *, wanted: float) -> tuple[float, float]:
         middle = (low + high) / 2
