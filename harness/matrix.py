@@ -39,7 +39,7 @@ class Asked:
     Attributes:
         claims: the folder that holds the mechanisms.
         out: the matrix's folder.
-        models: model ids; none for those of each mechanism.
+        models: model ids; none for those of each mechanism and those on which it was measured here before.
         mechanisms: names of mechanisms' folders; none for all.
         profile: as of `pytest claims/`.
         data_seeds: as of `pytest claims/`.
@@ -100,16 +100,28 @@ def cells(asked: Asked) -> list[Cell]:
     """
     for model_id in asked.models:
         find(model_id)
+    before = {} if asked.models else _measured_before(asked.out)
     found: dict[tuple[str, str], list[CatalogEntry]] = {}
     for entry in all_claims(asked.claims):
         name = entry.mechanism.folder.name
         if (asked.mechanisms and name not in asked.mechanisms) or asked.profile not in entry.claim.profiles:
             continue
         own = default_models(entry.mechanism, profile=asked.profile, weights=(), claim=entry.claim)
-        for model_id in asked.models or own:
+        for model_id in asked.models or dict.fromkeys((*own, *before.get(name, ()))):
             if applies(entry.claim, model_id):
                 found.setdefault((name, model_id), []).append(entry)
     return [Cell(name, model_id, tuple(entries), asked) for (name, model_id), entries in found.items()]
+
+
+def _measured_before(out: Path) -> dict[str, list[str]]:
+    """By mechanism, the models on which it was measured here: also those that are no default and were asked for."""
+    found: dict[str, list[str]] = {}
+    for folder in sorted(out.glob("*__*/")):
+        records = (record for run in _runs(folder) for _, record in _readable(run, []))
+        first = next(records, None)
+        if first is not None:
+            found.setdefault(folder.name.partition("__")[0], []).append(str(first["model"]["id"]))
+    return found
 
 
 def held(cell: Cell) -> Held:

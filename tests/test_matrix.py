@@ -168,6 +168,18 @@ def test_the_newest_run_counts_and_nothing_measured_is_an_error_with_the_way_out
     assert from_json(newer.read_text(encoding="utf-8"), where="here").content_hash in names
 
 
+def test_a_model_that_is_no_default_is_reported_once_it_was_measured_and_asked_again(cell):
+    unasked = replace(cell.asked, models=())
+    assert cell.name not in [one.name for one in cells(unasked)]
+    damaged = measured("20260101T000000Z_a-1", cell)
+    assert cell.name in [one.name for one in cells(unasked)]
+    damaged.write_text("{", encoding="utf-8")
+    assert cell.name not in [one.name for one in cells(unasked)]
+    measured("20260201T000000Z_a-1", cell)
+    records, _, _ = combined(unasked)
+    assert [record["model"]["id"] for record in records] == [cell.model_id]
+
+
 def test_a_cell_that_another_process_measures_is_left_to_it(cell):
     from filelock import FileLock
 
