@@ -31,6 +31,7 @@ __all__ = ["IN_THE_PAGE", "anchor", "summary"]
 IN_THE_PAGE = Links()
 """Every claim stands in the page itself."""
 _MOST_NAMED = 8
+_NOT_FINISHED = "This run was not finished (interrupted or killed)"
 """More claims of one verdict are counted, not named, in a line of the first page."""
 _TIER_WORDS = {
     "inference": "fresh prompts, controls, intervals: evidence for a mechanism",
@@ -84,7 +85,9 @@ def _occasion(records: Sequence[Entry], *, run: Mapping[str, Any]) -> str:
         f"Measured {inline(run.get('started', 'at an unknown time'))} at {commit}{dirty}.{profile}"
     )
     if run.get("interrupted"):
-        text = f"**This run was not finished (interrupted or killed); what follows is what there was.** {text}"
+        cells = int(options.get("unfinished cells") or 0)
+        why = f"{plural(cells, 'cell')} of this matrix still lack records" if cells else _NOT_FINISHED
+        text = f"**{why}; what follows is what there was.** {text}"
     return text
 
 

@@ -219,6 +219,9 @@ def test_a_paper_link_that_is_no_web_address_is_not_linked(tmp_path: Path) -> No
 def test_an_interrupted_run_says_so_first(tmp_path: Path) -> None:
     text = write_report([not_run()], out=tmp_path, run={**RUN, "interrupted": True}).read_text("utf-8")
     assert "This run was not finished" in text.split("\n\n")[1]
+    matrix = {**RUN, "interrupted": True, "options": {"unfinished cells": 3}}
+    text = write_report([not_run()], out=tmp_path, run=matrix).read_text("utf-8")
+    assert "**3 cells of this matrix still lack records; what follows is what there was.**" in text
 
 
 def test_a_picture_that_cannot_be_drawn_leaves_a_line_that_says_why(tmp_path: Path) -> None:
