@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from fixtures.prompts import greater_than_words, ioi_words
+from fixtures.prompts.contrasts import CONTRASTS
+from fixtures.prompts.neutral_text import PARITY
 from fixtures.prompts.sums import in_split, uniform_sums
 from harness.bound_claim import BoundClaim, Options
 from harness.catalog import all_claims, find_claim
@@ -22,7 +24,7 @@ from tests.paths import REPOSITORY
 from tests.word_tokenizer import save_word_tokenizer, words_of_ioi
 
 CLAIMS = REPOSITORY / "claims"
-SHIPPED = ("induction", "ioi", "greater_than", "arithmetic")
+SHIPPED = ("induction", "ioi", "greater_than", "arithmetic", "steering")
 
 
 def bound(claim_id: str, *, model: str = "induction-2l@0", **options: object) -> BoundClaim:
@@ -51,6 +53,15 @@ def test_within_a_pilot_no_word_of_another_split_can_be_drawn(name: str, tables:
     with pytest.raises(KeyError), named(name, claims=CLAIMS).announced.pilots():  # type: ignore[union-attr]
         raise KeyError("a body failed")
     assert [dict(table) for table in tables] == before
+
+
+def test_within_a_pilot_no_text_of_another_split_can_be_drawn_for_steering() -> None:
+    with named("steering", claims=CLAIMS).announced.pilots():  # type: ignore[union-attr]
+        for contrast in CONTRASTS.values():
+            assert all(material is contrast.splits["discovery"] for material in contrast.splits.values())
+        assert set(PARITY.values()) == {PARITY["discovery"]}
+    assert CONTRASTS["sentiment"].splits["confirmation"] is not CONTRASTS["sentiment"].splits["discovery"]
+    assert PARITY["confirmation"] != PARITY["discovery"]
 
 
 def test_within_a_pilot_every_sum_lies_in_the_discovery_split() -> None:

@@ -7,6 +7,7 @@ well the direction separates texts, by ablation, or by anything that is generate
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +28,9 @@ from claims.steering.finding import (
 )
 from claims.steering.measurements import NAMES
 from fixtures.prompts.contrasts import CONTRASTS, ContrastName, pairs
+from fixtures.prompts.neutral_text import PARITY
 from harness.mechanism import Discovery, discovery_streams
+from harness.pilot import only_discovery
 from harness.selection import HALVES, class_frequencies
 from harness.steering import ContrastPairs, SteeringContrast, token_rows
 from harness.subjects import Subject, read_subjects
@@ -35,6 +38,9 @@ from harness.subjects import Subject, read_subjects
 if TYPE_CHECKING:
     from harness.models.model import Model
     from harness.seeding import Streams
+
+PILOT_UNITS = 15
+"""Discovery has 15 templates of each kind."""
 
 
 def discover(model: Model, streams: Streams, *, say: object = None) -> Discovery:
@@ -77,6 +83,15 @@ def discover(model: Model, streams: Streams, *, say: object = None) -> Discovery
         prompts_sha256=sha256("".join(digests).encode()).hexdigest(),
         n_prompts=2 * PAIRS * len(NAMES),
     )
+
+
+def pilots() -> AbstractContextManager[None]:
+    """Within it claims draw templates and words, and neutral text, of the discovery split (`harness.pilot`).
+
+    Directions are learned there too, so that a pilot's effect is that on the texts where the direction was found. Only
+    its spread is used.
+    """
+    return only_discovery(*(contrast.splits for contrast in CONTRASTS.values()), PARITY)
 
 
 def metric_of(contrast: str) -> str:
