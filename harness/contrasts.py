@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from harness.declaration import Claim
 from harness.errors import StatisticsError
 from harness.values import UnitValues
@@ -53,6 +55,10 @@ class Contrast:
     def difference(self) -> UnitValues:
         """Treated minus control: one row; StatisticsError where they come from different units."""
         return self.treated.minus(self.against)
+
+    def varies(self) -> bool:
+        """Whether either side does: a body that measured nothing on the units gives the same number on all of them."""
+        return bool(np.ptp(self.treated.values) > 0 or np.ptp(self.against.values) > 0)
 
     def hedges_g(self) -> float | None:
         """The standardised size of the difference; None where neither side varies, so that it is not defined."""

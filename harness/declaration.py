@@ -117,10 +117,10 @@ class Claim:
 
     def interval_method(self, clusters: int, *, limits: tuple[float, float] | None = None) -> str:
         """The interval's method, fixed by the declaration: kind and limits of the values, registered clusters."""
-        if self.metric.binary:
-            return "clopper-pearson"
         if limits is not None:
             return "gaffke"
+        if self.metric.binary:
+            return "clopper-pearson"
         return "bca" if clusters >= BCA_FROM else "bootstrap-t"
 
     def interval_of_differences(self, clusters: int) -> tuple[str, tuple[float, float] | None]:
@@ -186,6 +186,18 @@ def _wording_problems(claim: Claim) -> list[str]:
     return found
 
 
+def _useless_limits(claim: Claim) -> list[str]:
+    """Limits within which a threshold cannot be passed, or cannot be missed: what they allow is decided beforehand."""
+    found, limits = [], claim.metric.limits
+    if limits is not None and isinstance(claim.sesoi, int | float) and limits[1] - limits[0] <= claim.sesoi:
+        found.append(f"limits of the metric are {limits!r}: no difference of such values is above the SESOI")
+    for margin in claim.margins:
+        low, high = margin.limits or (-float("inf"), float("inf"))
+        if high <= margin.at_most or (margin.at_least is not None and low >= margin.at_least):
+            found.append(f"limits of the margin {margin.name!r} are {margin.limits!r}: it could not be exceeded")
+    return found
+
+
 def _size_problems(claim: Claim) -> list[str]:
     found = []
     if not isinstance(claim.sesoi, int | float) or not 0 < claim.sesoi < float("inf"):
@@ -198,6 +210,7 @@ def _size_problems(claim: Claim) -> list[str]:
     for what, limits in limited.items():
         if limits is not None and not (len(limits) == 2 and -float("inf") < limits[0] < limits[1] < float("inf")):
             found.append(f"limits of the {what} are {limits!r}; give the smallest and the largest value of a unit")
+    found += _useless_limits(claim)
     if claim.metric.binary and claim.metric.limits is not None:
         found.append("a binary metric has its limits, 0 and 1; leave `limits` out")
     if claim.units is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
-from harness.declaration import Claim
+from harness.declaration import Claim, Margin
 from harness.errors import DeclarationError, StatisticsError
 from harness.subjects import Subject
 from harness.values import UnitValues
@@ -40,6 +41,8 @@ def check_range(claim: Claim, treated: UnitValues, *, control: UnitValues) -> No
         low, high = 0.0, 1.0
     elif claim.metric.limits is not None:
         low, high = claim.metric.limits
+        if claim.metric.unit.endswith("probability"):
+            low, high = max(low, -PROBABILITY_SPAN), min(high, PROBABILITY_SPAN)
     elif not claim.metric.unit.endswith("probability"):
         return
     for what, values in (("the treated values", treated), ("a control", control)):
@@ -49,6 +52,18 @@ def check_range(claim: Claim, treated: UnitValues, *, control: UnitValues) -> No
                 f"claim {claim.id!r}: {what} has {found.flat[0]:g}, no {claim.metric.unit} ({low:g} to {high:g}); "
                 "the metric or its unit is wrong"
             )
+
+
+def check_limits(margin: Margin, values: NDArray[np.float64]) -> None:
+    """Raise StatisticsError where a margin with limits has values [unit] outside of them, or one that does not vary."""
+    if margin.limits is None:
+        return
+    low, high = margin.limits
+    if np.ptp(values) == 0:
+        raise StatisticsError(f"no variation: all values of margin {margin.name!r} are {values[0]:.6g}")
+    outside = values[(values < low - ROUNDING) | (values > high + ROUNDING)]
+    if outside.size:
+        raise StatisticsError(f"margin {margin.name!r} has {outside[0]:.6g}, outside its limits [{low:g}, {high:g}]")
 
 
 def check_treated(claim: Claim, treated: UnitValues, *, n_units: int, subject: Subject | None) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harness.contrasts import Against, Contrast, contrasts_of, ranks_of
 from harness.declaration import BCA_FROM, Claim, Margin
 from harness.errors import StatisticsError
-from harness.filling import check_range
+from harness.filling import check_limits, check_range
 from harness.stats.records import Condition, Judgement, Rule, Sampling
 from harness.values import UnitValues
 
@@ -122,14 +122,12 @@ def _condition(claim: Claim, contrast: Contrast, *, rng: np.random.Generator, re
     from harness.stats.sampling import mean_sampling
 
     difference = contrast.difference()
-    method, limits = claim.interval_of_differences(len(set(difference.clusters)))
+    clusters = difference.clusters
+    method, limits = claim.interval_of_differences(len(set(clusters)))
+    if limits is not None and not contrast.varies():
+        raise StatisticsError(f"no variation: neither the treated values nor {contrast.control!r} vary over the units")
     sampling = mean_sampling(
-        difference.values[0],
-        clusters=difference.clusters,
-        method=method,
-        rng=rng,
-        resamples=resamples,
-        limits=limits,
+        difference.values[0], clusters=clusters, method=method, rng=rng, resamples=resamples, limits=limits
     )
     return Condition(
         component=contrast.component,
@@ -160,6 +158,7 @@ def _margin_conditions(
             sampling = Enumerated(float(values.mean()), len(set(entry.values.clusters)))
         elif entry.relative_to is None:
             clusters = entry.values.clusters
+            check_limits(margin, values)
             method = claim.interval_method(len(set(clusters)), limits=margin.limits)
             sampling = mean_sampling(
                 values, clusters=clusters, method=method, rng=rng, resamples=resamples, limits=margin.limits

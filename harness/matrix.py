@@ -18,7 +18,7 @@ from typing import Any
 from harness.bound_claim import applies
 from harness.catalog import CatalogEntry, all_claims
 from harness.declaration import Profile
-from harness.errors import StoreError, SubjectNotFound
+from harness.errors import ModelError, StoreError, SubjectNotFound
 from harness.models.registry import availability, find
 from harness.planning import default_models, item_slug
 from harness.store import RUN_INFO, RUNS, Run, open_run
@@ -100,7 +100,7 @@ def cells(asked: Asked) -> list[Cell]:
     """
     for model_id in asked.models:
         find(model_id)
-    before = {} if asked.models else _measured_before(asked.out)
+    before = {} if asked.models else _measured_before(asked)
     found: dict[tuple[str, str], list[CatalogEntry]] = {}
     for entry in all_claims(asked.claims):
         name = entry.mechanism.folder.name
@@ -113,15 +113,29 @@ def cells(asked: Asked) -> list[Cell]:
     return [Cell(name, model_id, tuple(entries), asked) for (name, model_id), entries in found.items()]
 
 
-def _measured_before(out: Path) -> dict[str, list[str]]:
+def _measured_before(asked: Asked) -> dict[str, list[str]]:
     """By mechanism, the models on which it was measured here: also those that are no default and were asked for."""
     found: dict[str, list[str]] = {}
-    for folder in sorted(out.glob("*__*/")):
+    for folder in sorted(asked.out.glob("*__*/")):
         records = (record for run in _runs(folder) for _, record in _readable(run, []))
-        first = next(records, None)
-        if first is not None:
+        of_matrix = (each for each in records if not each["exploratory"] and _profile(each) == asked.profile)
+        first = next(of_matrix, None)
+        if first is not None and _is_known(str(first["model"]["id"])):
             found.setdefault(folder.name.partition("__")[0], []).append(str(first["model"]["id"]))
     return found
+
+
+def _profile(record: Mapping[str, Any]) -> str:
+    return str(record["options"].get("profile"))
+
+
+def _is_known(model_id: str) -> bool:
+    """Whether there is such a model still: a checkpoint may have been moved, and the others are reported without it."""
+    try:
+        find(model_id)
+    except ModelError:
+        return False
+    return True
 
 
 def held(cell: Cell) -> Held:

@@ -263,10 +263,14 @@ def test_an_effect_that_does_not_vary_is_invalid_and_not_infinitely_sure():
 LIMITED = replace(CLAIM, metric=Metric("fall", unit="probability", limits=(-1.0, 1.0)), sesoi=0.3)
 
 
-def test_an_effect_that_does_not_vary_within_known_limits_has_gaffkes_bounds():
+def test_an_effect_that_hardly_varies_within_known_limits_has_gaffkes_bounds():
     flat, zero = (replace(drawn(0.0, n=240), values=np.full((1, 240), value)) for value in (1.0, 0.0))
-    outcome = judged(flat, shuffled(zero), claim=LIMITED)["judgement"]["outcomes"][0]
-    assert (outcome["method"], outcome["estimate"], outcome["holds"]) == ("gaffke", 1.0, True)
+    nearly = replace(flat, values=flat.values - 1e-7 * np.arange(240))
+    outcome = judged(nearly, shuffled(zero), claim=LIMITED)["judgement"]["outcomes"][0]
+    constant = judged(flat, shuffled(zero), claim=LIMITED)["judgement"]
+    assert (constant["verdict"], constant["reason"][:12]) == ("invalid", "no variation")
+    assert (outcome["method"], outcome["holds"]) == ("gaffke", True)
+    assert outcome["estimate"] == pytest.approx(1, abs=1e-4)
     # A difference of two falls may be -2: 1 less the share that may be there, 1 - 0.025^(1/240), times the way to it.
     assert outcome["low"] == pytest.approx(1 - (1 - 0.025 ** (1 / 240)) * 3, abs=0.004)
     assert outcome["high"] == pytest.approx(1 + (1 - 0.025 ** (1 / 240)), abs=0.002)
@@ -284,6 +288,22 @@ def test_a_margin_has_limits_of_its_own(limits, method):
     )
     assert [each["method"] for each in sections["judgement"]["outcomes"]] == ["gaffke", method]
     assert verdict_of(sections) == "supported"
+
+
+@pytest.mark.parametrize(("values", "said"), [(0.0, "no variation"), (3.0, "outside its limits [-1, 1]")])
+def test_a_margin_without_variation_or_outside_of_its_limits_is_invalid(values, said):
+    margin = Margin("elsewhere", unit="probability", reason="a toy", at_most=0.05, limits=(-1.0, 1.0))
+    given = replace(drawn(0.0, n=300), values=np.full((1, 300), values))
+    if values:
+        given = drawn(0.0, n=300, spread=values)
+    sections = judged(
+        drawn(0.9, n=300, spread=0.02),
+        shuffled(drawn(0.0, n=300, seed=1)),
+        claim=replace(LIMITED, margins=(margin,)),
+        margins={"elsewhere": MarginInput(given)},
+    )
+    assert verdict_of(sections) == "invalid"
+    assert said in sections["judgement"]["reason"]
 
 
 def test_a_ratio_with_limits_and_values_outside_of_them_are_refused():

@@ -92,25 +92,35 @@ def needed(design: Design, *, sesoi: float) -> Needed:
 
     A family of m components is asked at Holm's strictest level, alpha / m.
     """
-    from harness.stats.power import Leg, clusters_for_claim
+    from harness.stats.power import Bar, clusters_for_bars
 
     alpha = design.alpha / len(design.components)
     all_clusters = max(len(question.clusters) for question in design.questions)
     shifts = moves(design.questions, sesoi=sesoi, alternative=design.alternative, times=TIMES)
-    legs, rows, short = [], [], []
+    legs: list[Bar] = []
+    rows, short = [], []
     for question, move in zip(design.questions, shifts, strict=True):
         sd, beyond = question.sd(), _beyond(question, move, sesoi=sesoi)
         if sd == 0:
             raise StatisticsError(f"{question.control!r} does not vary in the pilot; measure more units")
         share = len(question.clusters) / all_clusters
-        own = [Leg(distance / sd, share) for distance in beyond]
+        reach = _reach(question, move)
+        own = [Bar(distance, sd, share, reach) for distance in beyond]
         passes = all(distance > 0 for distance in beyond)
-        rows.append((question, sd, clusters_for_claim(own, alpha=alpha) if passes else None))
+        rows.append((question, sd, clusters_for_bars(own, alpha=alpha) if passes else None))
         legs += own
         short += [] if passes else [question.control]
     if short:
         return Needed(None, ", ".join(map(repr, dict.fromkeys(short))), tuple(rows))
-    return Needed(clusters_for_claim(legs, alpha=alpha), "", tuple(rows))
+    return Needed(clusters_for_bars(legs, alpha=alpha), "", tuple(rows))
+
+
+def _reach(question: Question, move: float) -> float:
+    """How far the farther limit lies from the true value, which Gaffke's bounds allow to have been missed."""
+    if question.limits is None:
+        return 0.0
+    true = question.truth() + move
+    return max(true - question.limits[0], question.limits[1] - true, 0.0)
 
 
 def _beyond(question: Question, move: float, *, sesoi: float) -> list[float]:
