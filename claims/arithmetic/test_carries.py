@@ -63,6 +63,7 @@ PERMUTATIONS = 5
         reason="discovery SD 0.4: standard error under 0.015; 300 left it open whether 0.35 on addition-5d-1l@2 is 0.3",
     ),
     models=MODELS,
+    profiles=("default", "full"),  # 100 pairs leave it open within these limits
     cost=Cost(draws=80, tokens=17),
     method="Pairs of sums with and without a carry into a digit, matched on the digit and on the sum mod 10 of the "
     "pair deciding the carry: the carry heads' outputs at the position predicting it come from another sum without "
