@@ -121,7 +121,7 @@ class Claim:
             return "gaffke"
         if self.metric.binary:
             return "clopper-pearson"
-        return "bca" if clusters >= BCA_FROM else "bootstrap-t"
+        return bootstrap_for(clusters)
 
     def interval_of_differences(self, clusters: int) -> tuple[str, tuple[float, float] | None]:
         """The interval's method of a difference of two values of the metric, and the limits of that difference.
@@ -131,7 +131,7 @@ class Claim:
         if self.metric.limits is not None:
             reach = self.metric.limits[1] - self.metric.limits[0]
             return "gaffke", (-reach, reach)
-        return "bca" if clusters >= BCA_FROM else "bootstrap-t", None
+        return bootstrap_for(clusters), None
 
     def declared(self) -> dict[str, Any]:
         """Every field above, as plain values: what a record says of its claim."""
@@ -156,6 +156,11 @@ class Claim:
         if problems:
             listed = "\n".join(f"  - {problem}" for problem in problems)
             raise DeclarationError(f"claim {self.id!r} ({where}) cannot be tested:\n{listed}")
+
+
+def bootstrap_for(clusters: int) -> str:
+    """The bootstrap for so many clusters, where neither the kind of the values nor limits ask for another interval."""
+    return "bca" if clusters >= BCA_FROM else "bootstrap-t"
 
 
 def _without_unused(declared: Any) -> Any:
@@ -186,9 +191,18 @@ def _wording_problems(claim: Claim) -> list[str]:
     return found
 
 
-def _useless_limits(claim: Claim) -> list[str]:
-    """Limits within which a threshold cannot be passed, or cannot be missed: what they allow is decided beforehand."""
-    found, limits = [], claim.metric.limits
+def _limit_problems(claim: Claim) -> list[str]:
+    """Limits that are none, and those within which a threshold cannot be passed, or a margin cannot be exceeded."""
+    found = []
+    if claim.metric.binary and claim.metric.limits is not None:
+        found.append("a binary metric has its limits, 0 and 1; leave `limits` out")
+    limited = {"metric": claim.metric.limits} | {f"margin {each.name!r}": each.limits for each in claim.margins}
+    for what, limits in limited.items():
+        if limits is not None and not (len(limits) == 2 and -float("inf") < limits[0] < limits[1] < float("inf")):
+            found.append(f"limits of the {what} are {limits!r}; give the smallest and the largest value of a unit")
+    if found:
+        return found
+    limits = claim.metric.limits
     if limits is not None and isinstance(claim.sesoi, int | float) and limits[1] - limits[0] <= claim.sesoi:
         found.append(f"limits of the metric are {limits!r}: no difference of such values is above the SESOI")
     for margin in claim.margins:
@@ -206,13 +220,7 @@ def _size_problems(claim: Claim) -> list[str]:
         )
     if not str(claim.sesoi_reason or "").strip():
         found.append("sesoi_reason is empty; cite the paper, the discovery split or null worlds")
-    limited = {"metric": claim.metric.limits} | {f"margin {each.name!r}": each.limits for each in claim.margins}
-    for what, limits in limited.items():
-        if limits is not None and not (len(limits) == 2 and -float("inf") < limits[0] < limits[1] < float("inf")):
-            found.append(f"limits of the {what} are {limits!r}; give the smallest and the largest value of a unit")
-    found += _useless_limits(claim)
-    if claim.metric.binary and claim.metric.limits is not None:
-        found.append("a binary metric has its limits, 0 and 1; leave `limits` out")
+    found += _limit_problems(claim)
     if claim.units is not None:
         if not claim.units.reason.strip():
             found.append("units.reason is empty; say why this many")

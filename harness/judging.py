@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contrasts import Against, Contrast, contrasts_of, ranks_of
-from harness.declaration import BCA_FROM, Claim, Margin
+from harness.declaration import Claim, Margin, bootstrap_for
 from harness.errors import StatisticsError
 from harness.filling import check_limits, check_range
 from harness.stats.records import Condition, Judgement, Rule, Sampling
@@ -209,7 +209,7 @@ def _share(claim: Claim, entry: Mapping[str, Any], *, rng: np.random.Generator) 
     if np.ptp(row) == 0:  # a member that does nothing does it on every unit, and must not spoil the claim's verdict
         share = low = high = float(row[0])
     else:
-        method = "bca" if len(set(values.clusters)) >= BCA_FROM else "bootstrap-t"
+        method = bootstrap_for(len(set(values.clusters)))
         sampling = mean_sampling(row, clusters=values.clusters, method=method, rng=rng, resamples=RESAMPLES)
         share = sampling.estimate
         low, high = (sampling.bound(0.025, side=side) for side in _SIDES)

@@ -47,6 +47,7 @@ def test_a_complete_declaration_has_no_problems():
         ({"rival": " "}, "rival is empty"),
         ({"metric": Metric("score", unit="nats", limits=(1, 0))}, "limits of the metric are (1, 0)"),
         ({"metric": Metric("accuracy", unit="share", binary=True, limits=(0, 1))}, "leave `limits` out"),
+        ({"metric": Metric("score", unit="nats", limits=(1,))}, "limits of the metric are (1,)"),
         ({"metric": Metric("score", unit="nats", limits=(0, 0.5))}, "no difference of such values is above the SESOI"),
         ({"margins": (Margin("m", unit="nats", reason="r", at_most=0.1, limits=(-1, 0.1)),)}, "could not be exceeded"),
         (

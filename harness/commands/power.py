@@ -92,12 +92,12 @@ def needed(design: Design, *, sesoi: float) -> Needed:
 
     A family of m components is asked at Holm's strictest level, alpha / m.
     """
-    from harness.stats.power import Bar, clusters_for_bars
+    from harness.stats.power import Hurdle, clusters_for_hurdles
 
     alpha = design.alpha / len(design.components)
     all_clusters = max(len(question.clusters) for question in design.questions)
     shifts = moves(design.questions, sesoi=sesoi, alternative=design.alternative, times=TIMES)
-    legs: list[Bar] = []
+    legs: list[Hurdle] = []
     rows, short = [], []
     for question, move in zip(design.questions, shifts, strict=True):
         sd, beyond = question.sd(), _beyond(question, move, sesoi=sesoi)
@@ -105,14 +105,14 @@ def needed(design: Design, *, sesoi: float) -> Needed:
             raise StatisticsError(f"{question.control!r} does not vary in the pilot; measure more units")
         share = len(question.clusters) / all_clusters
         reach = _reach(question, move)
-        own = [Bar(distance, sd, share, reach) for distance in beyond]
+        own = [Hurdle(distance, sd, share, reach) for distance in beyond]
         passes = all(distance > 0 for distance in beyond)
-        rows.append((question, sd, clusters_for_bars(own, alpha=alpha) if passes else None))
+        rows.append((question, sd, clusters_for_hurdles(own, alpha=alpha) if passes else None))
         legs += own
         short += [] if passes else [question.control]
     if short:
         return Needed(None, ", ".join(map(repr, dict.fromkeys(short))), tuple(rows))
-    return Needed(clusters_for_bars(legs, alpha=alpha), "", tuple(rows))
+    return Needed(clusters_for_hurdles(legs, alpha=alpha), "", tuple(rows))
 
 
 def _reach(question: Question, move: float) -> float:

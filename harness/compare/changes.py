@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.declaration import BCA_FROM
+from harness.declaration import bootstrap_for
 from harness.errors import StatisticsError
 from harness.seeding import Streams
 
@@ -184,7 +184,7 @@ def _interval(change: NDArray[np.float64], entry: EffectChange, before: Entry) -
         return entry.change, entry.change
     claim = before["claim"]
     streams = Streams(("compare", str(claim["id"]), str(before["model"]["id"]), entry.component, entry.control))
-    method = "bca" if len(set(clusters)) >= BCA_FROM else "bootstrap-t"
+    method = bootstrap_for(len(set(clusters)))
     try:
         sampling = mean_sampling(
             change, clusters=clusters, method=method, rng=streams.for_("bootstrap"), resamples=_RESAMPLES

@@ -32,7 +32,9 @@ _ROUNDING = 2e-6
 """Values this far outside of their limits are rounding: of two probabilities that were summed in 32 bits."""
 
 
-def gaffke(sample: ClusterMeans, *, limits: Limits, rng: np.random.Generator, resamples: int) -> EndpointSampling:
+def gaffke(
+    sample: ClusterMeans, *, limits: Limits | None, rng: np.random.Generator, resamples: int
+) -> EndpointSampling:
     """Confidence distribution of the mean of values within known limits (Gaffke 2005).
 
     Values that do not vary are accepted: n equal values leave a share of 1 - error^(1/n) that may be at the limit.

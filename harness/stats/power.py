@@ -112,11 +112,11 @@ def clusters_for_claim(legs: Sequence[Leg], *, alpha: float = ALPHA, power: floa
     return _fewest(lambda number: claim_power(legs, clusters=number, alpha=alpha) >= power)
 
 
-class Bar(NamedTuple):
-    """One bar that a condition must pass, in the metric's unit.
+class Hurdle(NamedTuple):
+    """What a condition must pass, in the metric's unit.
 
     Attributes:
-        beyond: how far the true value lies beyond it.
+        beyond: how far the true value lies beyond its threshold.
         sd: standard deviation between clusters.
         share: of the clusters, on which this condition is measured.
         reach: with Gaffke's bounds, how far the limits lie from the true value; 0 with any other interval.
@@ -127,23 +127,22 @@ class Bar(NamedTuple):
     share: float
     reach: float = 0.0
 
-    def leg(self, clusters: float) -> Leg:
+    def leg(self, clusters: float, *, alpha: float) -> Leg:
         """As the t arithmetic takes it, less what Gaffke's bounds cost with so many clusters."""
-        unseen = 1 - ALPHA ** (1 / max(1.0, self.share * clusters))
+        unseen = 1 - alpha ** (1 / max(1.0, self.share * clusters))
         return Leg((self.beyond - self.reach * unseen) / self.sd, self.share)
 
 
-def clusters_for_bars(bars: Sequence[Bar], *, alpha: float = ALPHA, power: float = LEAST_POWER) -> int:
+def clusters_for_hurdles(hurdles: Sequence[Hurdle], *, alpha: float = ALPHA, power: float = LEAST_POWER) -> int:
     """`clusters_for_claim`, with what Gaffke's bounds cost at that number.
 
     Raises:
         StatisticsError: as `clusters_for_claim`.
     """
-    number = clusters_for_claim([bar.leg(math.inf) for bar in bars], alpha=alpha, power=power)
-    while any(bar.reach for bar in bars):
-        legs = [bar.leg(number) for bar in bars]
-        enough = all(leg.shift > 0 for leg in legs) and claim_power(legs, clusters=number, alpha=alpha) >= power
-        if enough:
+    number = clusters_for_claim([each.leg(math.inf, alpha=alpha) for each in hurdles], alpha=alpha, power=power)
+    while any(each.reach for each in hurdles):
+        legs = [each.leg(number, alpha=alpha) for each in hurdles]
+        if all(leg.shift > 0 for leg in legs) and claim_power(legs, clusters=number, alpha=alpha) >= power:
             break
         number += max(1, number // 50)
     return number

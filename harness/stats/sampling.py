@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from harness.errors import StatisticsError, did_you_mean
-from harness.stats.arguments import Limits, checked_limits
+from harness.stats.arguments import Limits
 from harness.stats.bca import BcaSampling, bca
 from harness.stats.binomial import ClopperPearsonSampling, clopper_pearson
 from harness.stats.bootstrap import EndpointSampling, bootstrap_t
@@ -58,7 +58,7 @@ def mean_sampling(
         return clopper_pearson(values, clusters=clusters)
     sample = cluster_means(values, clusters=clusters)
     if method == "gaffke":
-        return gaffke(sample, limits=checked_limits(limits), rng=rng, resamples=resamples)
+        return gaffke(sample, limits=limits, rng=rng, resamples=resamples)
     if method == "bca":
         return bca(sample, rng=rng, resamples=resamples)
     return bootstrap_t(sample, rng=rng, resamples=resamples)
