@@ -138,3 +138,12 @@ def test_exchanged_labels_turn_the_sign_in_half_of_the_prompts(model):
     assert abs(shares.mean()) < 0.01
     assert turned.clusters == prompts.templates
     assert set(means(values)) == {"model"}
+
+
+def test_null_worlds_find_classes_once_and_not_on_disjoint_samples_too(model):
+    said = []
+    streams = discovery_streams("ioi", fingerprint=model.fingerprint)
+    found = mechanism.discover(model, streams, say=said.append, thresholds=False)
+    assert found.classes["circuit"], "without thresholds a random model has heads to ask"
+    assert found.overlaps == {}
+    assert not any("two halves" in line for line in said)

@@ -24,6 +24,7 @@ must also be above zero (one-sided 97.5 % bound), so that a large head does not 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ from harness.pilot import only_discovery
 from harness.seeding import Streams
 from harness.selection import (
     HALVES,
+    Overlap,
     Permuted,
     class_frequencies,
     class_overlaps,
@@ -48,6 +50,7 @@ from harness.selection import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fixtures.prompts.ioi import IoiPrompts
     from harness.models.model import Model
 
 SHARE = 0.025
@@ -64,7 +67,8 @@ def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, th
         model: the model.
         streams: of the discovery split.
         say: told what is being done.
-        thresholds: without them, for null worlds, any effect above zero is enough.
+        thresholds: without them, for null worlds, any effect above zero is enough, and nothing is found a second time
+            on disjoint samples, which is half the time and decides no class.
     """
     prompts = draw(model, streams, split="discovery", n=PROMPTS)
     whole = behaviour(model, prompts).values[0]
@@ -76,15 +80,7 @@ def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, th
     all_of_them = slice(None)
     say(f"logit difference {whole.mean():.2f}; a head is selected from {least(all_of_them):.2f} logits on")
     found = find(model, prompts, streams, least=least(all_of_them), say=say)
-    say("the same on two halves of the templates")
-    samples = [
-        find(model, prompts.rows(columns), Streams((*streams.key, name)), least=least(columns), say=say)
-        for name, columns in zip(
-            ("first sample", "second sample"),
-            disjoint_halves(prompts.templates, rng=streams.for_("disjoint samples")),
-            strict=True,
-        )
-    ]
+    overlaps = _agreement(model, prompts, streams, least=least, say=say) if thresholds else {}
     selected = [name for name, heads in found.classes.items() if heads]
     splits = over_splits(found.select_all, prompts.templates, classes=selected, rng=streams.for_("splits"))
     circuit = tuple(dict.fromkeys(head for heads in found.classes.values() for head in heads))
@@ -94,9 +90,7 @@ def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, th
         scores={effect: means(values) for effect, values in found.effects.items()},
         frequencies=class_frequencies(found.select_all, prompts.templates, rng=streams.for_("half-samples")),
         half_samples=HALVES,
-        overlaps=class_overlaps(
-            samples[0].classes, samples[1].classes, of=_candidates(samples[0]), of_second=_candidates(samples[1])
-        ),
+        overlaps=overlaps,
         permuted=_permuted(found, streams),
         notes=(
             "Half-samples and permuted labels keep the receivers of the path; the two disjoint samples find their own.",
@@ -114,6 +108,22 @@ def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, th
 def pilots() -> AbstractContextManager[None]:
     """Within it claims draw templates and names of the discovery split (`harness.pilot`)."""
     return only_discovery(TEMPLATES, NAMES)
+
+
+def _agreement(
+    model: Model, prompts: IoiPrompts, streams: Streams, *, least: Callable[[NDArray[np.int64]], float], say: Say
+) -> Mapping[str, Overlap]:
+    """By class, how well two disjoint samples of the templates agree, each with its own receivers and threshold."""
+    say("the same on two halves of the templates")
+    first, second = (
+        find(model, prompts.rows(columns), Streams((*streams.key, name)), least=least(columns), say=say)
+        for name, columns in zip(
+            ("first sample", "second sample"),
+            disjoint_halves(prompts.templates, rng=streams.for_("disjoint samples")),
+            strict=True,
+        )
+    )
+    return class_overlaps(first.classes, second.classes, of=_candidates(first), of_second=_candidates(second))
 
 
 def _candidates(found: Found) -> dict[str, int]:
