@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.calibration.lines import append_line, read_lines
+from benchmarks.calibration.lines import append_line, products_of, read_lines
+from benchmarks.calibration.products import Products, products_in
 from harness.catalog import CatalogEntry, all_claims
 from harness.errors import NotCovered, NotSuited, SubjectNotFound
 from harness.evidence import Record
@@ -105,14 +106,19 @@ def measure_worlds(
     first: int = FIRST,
     profile: str = "default",
     only: str | None = None,
+    products: Products = "float32",
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Ask every claim in every world; what is stored already is passed over, and an error stops: it is no verdict."""
+    """Ask every claim in every world; what is stored already is passed over, and an error stops: it is no verdict.
+
+    With `products` in bfloat16 the lines say so, and claims that were measured in float32 are measured again beside it.
+    """
     from harness.models.model import load, untrained_twin
 
     model_id = ARCHITECTURES[architecture].model_id
     entries = asked(architecture, claims=claims, profile=profile, only=only)
-    done = {(line["world"], line["claim"], line["version"]) for line in read_lines(out)}
+    lines = [line for line in read_lines(out) if products_of(line) == products]
+    done = {(line["world"], line["claim"], line["version"]) for line in lines}
     trained = load(model_id)
     for number in range(first, first + worlds):
         missing = [entry for entry in entries if (number, entry.claim.id, entry.claim.version) not in done]
@@ -120,8 +126,10 @@ def measure_worlds(
             continue
         began = time.perf_counter()
         world = World(number, untrained_twin(trained, number), model_id, {})
-        for entry in missing:
-            append_line(out, _asked_in(world, entry, profile))
+        with products_in(products):
+            for entry in missing:
+                line = _asked_in(world, entry, profile)
+                append_line(out, line if products == "float32" else {**line, "products": products})
         seconds = time.perf_counter() - began
         say(f"{architecture}: world {number - first + 1} of {worlds}, {len(missing)} claims in {seconds:.0f} s")
 

@@ -16,9 +16,11 @@ from benchmarks.calibration.intervals import Bounds, bounds_of
 from benchmarks.calibration.limits import agrees, lower_bound, most_allowed, too_many, upper_bound
 from benchmarks.calibration.lines import append_line, read_lines
 from benchmarks.calibration.pools import pool, pooled
-from benchmarks.calibration.summary import latest, planted_of, summary_of, worlds_of, write_summary
+from benchmarks.calibration.products import products_in
+from benchmarks.calibration.summary import latest, planted_of, products_compared, summary_of, worlds_of, write_summary
 from benchmarks.null_worlds import ARCHITECTURES, asked, legs_of, measure_worlds
 from harness.designs import Design, Question, design_of, moves
+from harness.interventions.weights import Linear
 from harness.report.calibration import underpowered
 from harness.stats.ratio import ratio_sampling
 from harness.stats.sampling import mean_sampling
@@ -355,6 +357,53 @@ def test_invalid_worlds_are_not_counted_as_tried_and_a_leg_above_a_tenth_is_list
     assert entry["without_evidence"] == ["shuffled"]  # 2 of 19
 
 
+def test_products_are_rounded_within_and_exact_again_after_it():
+    import torch
+
+    rng = torch.Generator().manual_seed(0)
+    x, weight, bias = (torch.randn(*shape, generator=rng) for shape in ((5, 64), (32, 64), (32,)))
+    linear = Linear(weight, bias)
+    exact = linear(x)
+    with torch.inference_mode(), products_in("bfloat16"):
+        rounded = linear(x)
+        alone = Linear(weight, None)(x)
+        double = Linear(weight.double(), None)(x.double())
+    assert (rounded.dtype, double.dtype) == (torch.float32, torch.float64)
+    by_hand = torch.nn.functional.linear(x.bfloat16(), weight.bfloat16()).float()  # oracle: torch
+    assert torch.equal(alone, by_hand)
+    assert torch.equal(rounded, by_hand + bias)
+    assert 0 < (rounded - exact).abs().max() < 0.02 * exact.abs().max()
+    assert torch.equal(linear(x), exact)
+    with products_in("bfloat16"):  # where a gradient may be asked for nothing is rounded
+        assert torch.equal(linear(x), exact)
+
+
+def test_a_world_with_rounded_products_says_so_and_is_measured_beside_the_exact_one(tmp_path):
+    out = tmp_path / "worlds-induction-2l.jsonl"
+    for products in ("float32", "bfloat16", "bfloat16"):
+        measure_worlds(
+            "induction-2l", claims=ROOT / "claims", out=out, worlds=1, only="induction.second-copy", products=products
+        )
+    exact, rounded = read_lines(out)
+    assert "products" not in exact
+    assert rounded["products"] == "bfloat16"
+    assert rounded["verdict"] == exact["verdict"]
+    assert rounded["largest"] != exact["largest"]
+
+
+def test_a_world_measured_both_ways_counts_once_and_in_float32():
+    lines = [world_line(0, "inconclusive", held=1), {**world_line(0), "products": "bfloat16"},
+             {**world_line(1), "products": "bfloat16"}]  # fmt: skip
+    (entry,) = worlds_of(lines)
+    assert (entry["worlds"], entry["rounded"]) == (2, 1)
+    assert entry["verdicts"] == {"inconclusive": 1, "refuted": 1}
+    compared = products_compared(lines)
+    assert (compared["compared"], compared["same"], compared["legs"]) == (1, 0, [0, 1])
+    (other,) = compared["differing"]
+    assert (other["world"], other["float32"], other["bfloat16"]) == (0, "inconclusive", "refuted")
+    assert products_compared(lines[:1]) == {}
+
+
 # -- summary and page ------------------------------------------------------------------------------------------------
 
 
@@ -379,6 +428,17 @@ def test_the_page_tells_designs_that_miss_and_claims_that_are_underpowered(tmp_p
     assert "Holm removed" in text
     assert underpowered(tmp_path) == {"toy.larger": ("toy@0",)}
     assert (tmp_path / "figures" / "calibration-power.png").exists()
+
+
+def test_the_page_tells_which_worlds_were_rounded_and_what_that_changed(tmp_path):
+    path = tmp_path / "calibration" / "worlds-toy.jsonl"
+    append_line(path, world_line(0))
+    append_line(path, {**world_line(0, "inconclusive"), "products": "bfloat16"})
+    append_line(path, {**world_line(1), "products": "bfloat16"})
+    text = write_summary(tmp_path).read_text()
+    assert "1 of the 2 measurements have their matrix products rounded" in text
+    assert "Of 1 that were made both ways 0 have the same verdict, and 1 of 1 conditions" in text
+    assert "in world 0: refuted, rounded inconclusive" in text
 
 
 def test_designs_of_records_that_the_baseline_no_longer_holds_are_left_out(tmp_path):

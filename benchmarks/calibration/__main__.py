@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmarks.calibration.products import PRODUCTS
 from benchmarks.calibration.summary import FOLDER, write_summary
 from benchmarks.null_worlds import ARCHITECTURES, FIRST, measure_worlds
 
@@ -38,7 +39,8 @@ def run_part(what: str, options: argparse.Namespace) -> None:
     if what in ARCHITECTURES:
         measure_worlds(
             what, claims=options.claims, out=folder / f"worlds-{what}.jsonl", first=options.first,
-            worlds=options.worlds or ARCHITECTURES[what].worlds, profile=options.profile, only=options.only, say=_say,
+            worlds=options.worlds or ARCHITECTURES[what].worlds, profile=options.profile, only=options.only,
+            products=options.products, say=_say,
         )  # fmt: skip
     elif what == "designs":
         from benchmarks.calibration.designs import measure_designs
@@ -74,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--worlds", type=int, help="how many null worlds (93; 20 of SmolLM2)")
     parser.add_argument("--first", type=int, default=FIRST, help="seed of the first world")
     parser.add_argument("--only", metavar="ID", help="worlds: keep to claims whose id begins so")
+    parser.add_argument("--products", choices=PRODUCTS, default="float32", help="worlds: of the linear maps")
     parser.add_argument("--profile", default="default")
     parser.add_argument("--replicates", type=int)
     parser.add_argument("--claims", type=Path, default=Path("claims"))

@@ -28,3 +28,8 @@ def append_line(path: Path, entry: Mapping[str, Any]) -> None:
     text = json.dumps(entry, allow_nan=False, sort_keys=True)
     with path.open("a", encoding="utf-8") as stream:
         stream.write(("\n" if opened else "") + text + "\n")
+
+
+def products_of(line: Mapping[str, Any]) -> str:
+    """In what the matrix products of a stored null world were computed (`products.py`)."""
+    return str(line.get("products", "float32"))

@@ -18,7 +18,7 @@ from benchmarks.calibration.limits import (
     too_many,
     upper_bound,
 )
-from benchmarks.calibration.lines import read_lines
+from benchmarks.calibration.lines import products_of, read_lines
 from harness.compare.manifest import read_manifest
 from harness.store import write_atomically
 
@@ -46,11 +46,10 @@ def summary_of(folder: Path, *, records: Collection[str] | None = None) -> dict[
     designs = [
         line for line in read_lines(folder / "designs.jsonl") if records is None or line["content_hash"] in records
     ]
-    worlds = {
-        path.stem.removeprefix("worlds-"): worlds_of(read_lines(path)) for path in sorted(folder.glob("worlds-*.jsonl"))
-    }
+    asked = {path.stem.removeprefix("worlds-"): read_lines(path) for path in sorted(folder.glob("worlds-*.jsonl"))}
     return {
-        "worlds": worlds,
+        "worlds": {name: worlds_of(lines) for name, lines in asked.items()},
+        "products": {name: found for name, lines in asked.items() if (found := products_compared(lines))},
         "planted": planted_of(read_lines(folder / "planted.jsonl")),
         "pipeline": pipeline_of(read_lines(folder / "pipeline.jsonl")),
         "designs": latest(designs, keys=("claim", "model")),
@@ -66,13 +65,47 @@ def latest(lines: Lines, *, keys: Sequence[str]) -> list[Mapping[str, Any]]:
 
 
 def worlds_of(lines: Lines) -> list[dict[str, Any]]:
-    """Per claim: verdicts, the exact bound on the share supported, and how often each leg held by itself."""
+    """Per claim: verdicts, the exact bound on the share supported, and how often each leg held by itself.
+
+    A world that was measured in float32 and with products in bfloat16 counts once, in float32.
+    """
+    lines = sorted(lines, key=lambda line: products_of(line) == "float32")  # the last one is kept
     lines = latest(lines, keys=("claim", "version", "world"))
     newest = {claim: max(line["version"] for line in lines if line["claim"] == claim) for claim in _claims(lines)}
     return [
         _claim_worlds([line for line in lines if line["claim"] == claim and line["version"] == version])
         for claim, version in newest.items()
     ]
+
+
+def products_compared(lines: Lines) -> dict[str, Any]:
+    """What rounding the products to bfloat16 changes, in worlds that were measured both ways; empty without any such.
+
+    `differing` names the claims and worlds whose verdict is another one, and `legs` counts single conditions: how many
+    components hold alike, of how many.
+    """
+    exact, rounded = (
+        {(line["claim"], line["version"], line["world"]): line for line in lines if products_of(line) == kind}
+        for kind in ("float32", "bfloat16")
+    )
+    both = sorted(exact.keys() & rounded.keys())
+    pairs = [(exact[key], rounded[key]) for key in both]
+    legs = [
+        (first["legs"][name], second["legs"][name])
+        for first, second in pairs
+        for name in first["legs"].keys() & second["legs"].keys()
+    ]
+    return {} if not rounded else {
+        "compared": len(pairs),
+        "same": sum(first["verdict"] == second["verdict"] for first, second in pairs),
+        "differing": [
+            {"claim": first["claim"], "world": first["world"],
+             "float32": first["verdict"], "bfloat16": second["verdict"]}
+            for first, second in pairs
+            if first["verdict"] != second["verdict"]
+        ],
+        "legs": [sum(first[1] - abs(first[0] - second[0]) for first, second in legs), sum(leg[1] for leg, _ in legs)],
+    }  # fmt: skip
 
 
 def planted_of(lines: Lines) -> list[dict[str, Any]]:
@@ -140,6 +173,7 @@ def _claim_worlds(lines: Lines) -> dict[str, Any]:
         "tier": lines[0]["tier"],
         "worlds": worlds,
         "tried": tried,
+        "rounded": sum(products_of(line) != "float32" for line in lines),
         "supported": supported,
         "some_component": sum(bool(line["some_component"]) for line in lines),
         "upper_bound_95": round(upper_bound(supported, tried), 4) if tried else None,
