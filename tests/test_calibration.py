@@ -11,7 +11,15 @@ import pytest
 from scipy import stats
 
 from benchmarks.calibration import mutants, planted
-from benchmarks.calibration.designs import Drawn, draw, holm_steps, measure_design, measure_designs, power_at
+from benchmarks.calibration.designs import (
+    Drawn,
+    draw,
+    holm_steps,
+    measure_design,
+    measure_designs,
+    power_at,
+    unmeasured_designs,
+)
 from benchmarks.calibration.intervals import Bounds, bounds_of
 from benchmarks.calibration.limits import agrees, lower_bound, most_allowed, too_many, upper_bound
 from benchmarks.calibration.lines import append_line, read_lines
@@ -21,6 +29,7 @@ from benchmarks.calibration.summary import latest, planted_of, products_compared
 from benchmarks.null_worlds import ARCHITECTURES, asked, legs_of, measure_worlds
 from harness.designs import Design, Question, design_of, moves
 from harness.interventions.weights import Linear
+from harness.report.calibrated_designs import designs_section
 from harness.report.calibration import underpowered
 from harness.stats.ratio import ratio_sampling
 from harness.stats.sampling import mean_sampling
@@ -246,6 +255,8 @@ def test_measured_designs_are_stored_and_not_measured_again(tmp_path):
     for _ in range(2):
         measure_designs(folder, out=out, replicates=60)
     (line,) = read_lines(out)  # the exact claim has no design
+    assert unmeasured_designs(folder, measured={line["content_hash"]}) == []
+    assert unmeasured_designs(folder, measured=set()) == [{"claim": "induction.second-copy", "model": "induction-2l@0"}]
     assert line["claim"] == "induction.second-copy"
     assert line["replicates"] == 60
 
@@ -428,6 +439,14 @@ def test_the_page_tells_designs_that_miss_and_claims_that_are_underpowered(tmp_p
     assert "Holm removed" in text
     assert underpowered(tmp_path) == {"toy.larger": ("toy@0",)}
     assert (tmp_path / "figures" / "calibration-power.png").exists()
+
+
+def test_the_page_names_records_whose_design_was_not_measured():
+    made = measure_design(design(question(np.random.default_rng(0).normal(0, 3, (12, 1)))), replicates=60)
+    text = "\n".join(designs_section([made], unmeasured=[{"claim": "toy.new", "model": "toy@1"}]))
+    assert "Not measured" in text
+    assert "<code>toy.new</code> on <code>toy@1</code>" in text
+    assert "Not measured" not in "\n".join(designs_section([made]))
 
 
 def test_the_page_tells_which_worlds_were_rounded_and_what_that_changed(tmp_path):

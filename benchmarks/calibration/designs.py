@@ -14,7 +14,7 @@ errors of its threshold decides nothing is left out, which flatters power by a p
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from benchmarks.calibration.intervals import RESAMPLES, Array, Bounds, bounds_of
 from benchmarks.calibration.limits import DESIGN_LIMIT, LEAST_POWER, most_allowed
 from benchmarks.calibration.lines import append_line, read_lines
 from benchmarks.calibration.pools import pooled
+from harness.compare.manifest import read_manifest
 from harness.designs import Design, Question, control_of, design_of, moves
 from harness.seeding import derive_seed
 from harness.store import read_record
@@ -61,6 +62,20 @@ def measure_designs(folder: Path, *, out: Path, replicates: int = REPLICATES, sa
         append_line(out, {**line, "seconds": round(time.perf_counter() - began, 2)})
         if say is not None:
             say(f"{design.claim_id} on {design.model_id}: most misses {line['most_misses']}, power {line['power']:.2f}")
+
+
+def unmeasured_designs(folder: Path, *, measured: Collection[str]) -> list[dict[str, str]]:
+    """Claim and model of the inference records in a folder whose design is none of the measured content hashes."""
+    manifest = read_manifest(folder)
+    found = []
+    for path in sorted(folder.glob("*__seed*.json")):
+        if manifest and path.name in manifest.records and manifest.records[path.name].content_hash in measured:
+            continue
+        record = read_record(path).as_dict()
+        if record["claim"]["tier"] != "inference" or record["content_hash"] in measured or design_of(record) is None:
+            continue
+        found.append({"claim": record["claim"]["id"], "model": record["model"]["id"]})
+    return found
 
 
 def measure_design(design: Design, *, replicates: int = REPLICATES, resamples: int = RESAMPLES) -> dict[str, Any]:

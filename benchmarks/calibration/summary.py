@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.calibration.designs import unmeasured_designs
 from benchmarks.calibration.limits import (
     BOUNDARY_LIMIT,
     DESIGN_LIMIT,
@@ -34,6 +35,8 @@ def write_summary(reports: Path) -> Path:
     content = summary_of(
         reports / FOLDER, records=manifest and {entry.content_hash for entry in manifest.records.values()}
     )
+    measured = {line["content_hash"] for line in content["designs"]}
+    content["unmeasured"] = unmeasured_designs(reports / "baseline", measured=measured) if measured else []
     write_atomically(reports / SUMMARY, text=json.dumps(content, indent=1, allow_nan=False) + "\n")
     return write_calibration(content, out=reports)
 
