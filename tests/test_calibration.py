@@ -385,6 +385,13 @@ def test_products_are_rounded_within_and_exact_again_after_it():
     assert torch.equal(rounded, by_hand + bias)
     assert 0 < (rounded - exact).abs().max() < 0.02 * exact.abs().max()
     assert torch.equal(linear(x), exact)
+    with torch.inference_mode(), products_in("bfloat16"):  # views of one storage, of other shapes
+        assert torch.equal(Linear(weight[:8], None)(x), by_hand[:, :8])
+        assert torch.equal(Linear(weight.detach(), None)(x), by_hand)
+        square = weight[:, :32]
+        turned = torch.nn.functional.linear(x[:, :32].bfloat16(), square.t().bfloat16()).float()
+        assert not torch.equal(Linear(square, None)(x[:, :32]), turned)
+        assert torch.equal(Linear(square.t(), None)(x[:, :32]), turned)
     with products_in("bfloat16"):  # where a gradient may be asked for nothing is rounded
         assert torch.equal(linear(x), exact)
 

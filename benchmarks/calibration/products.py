@@ -30,12 +30,13 @@ def products_in(kind: Products) -> Iterator[None]:
     from torch.nn.functional import linear
 
     exact = Linear.__call__
-    rounded: dict[int, tuple[Tensor, Tensor]] = {}  # by the id of a weight, which is held so that no other gets it
+    # By where a weight lies, since every engine has views of its own; held, so that nothing else comes to lie there.
+    rounded: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
 
     def call(self: Linear, x: Tensor) -> Tensor:
         if x.dtype != torch.float32 or torch.is_grad_enabled():
             return exact(self, x)
-        key = id(self.weight)
+        key = (self.weight.data_ptr(), self.weight.shape, self.weight.stride())
         if key not in rounded:
             rounded[key] = (self.weight, self.weight.to(torch.bfloat16).contiguous())
         found = linear(x.to(torch.bfloat16), rounded[key][1]).to(torch.float32)
