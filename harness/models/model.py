@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError, ModelNotHere
 from harness.models import gguf_cache, hub, native, registry
+from harness.models.allocator import keep_freed_memory
 from harness.models.config_file import native_config
 from harness.models.fingerprint import PROCESSING, model_fingerprint, tensors_sha256
 from harness.models.identity import require_identity
@@ -70,6 +71,7 @@ def load(
     """
     spec = registry.find(model_id)
     _check_options(device, dtype)
+    keep_freed_memory()
     raw = _raw(spec, device=device, dtype=dtype, allow_download=allow_download, say=say)
     return _finished(spec, raw, device=device, dtype=dtype)
 
