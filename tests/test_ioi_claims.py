@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from claims.ioi import mechanism
 from claims.ioi.comparing import FIRST, LAST, against_place
-from claims.ioi.finding import DIRECT
+from claims.ioi.finding import DIRECT, PARTS, USUAL, Found
 from claims.ioi.measurements import behaviour, draw, means, relabelled
 from harness.bound_claim import BoundClaim, Options
 from harness.catalog import all_claims
@@ -140,10 +141,33 @@ def test_exchanged_labels_turn_the_sign_in_half_of_the_prompts(model):
     assert set(means(values)) == {"model"}
 
 
-def test_null_worlds_find_classes_once_and_not_on_disjoint_samples_too(model):
+def test_null_worlds_have_heads_to_ask_in_every_class_and_no_second_search(model):
     said = []
     streams = discovery_streams("ioi", fingerprint=model.fingerprint)
     found = mechanism.discover(model, streams, say=said.append, thresholds=False)
-    assert found.classes["circuit"], "without thresholds a random model has heads to ask"
+    sizes = {name: len(heads) for name, heads in found.classes.items() if name != "circuit"}
+    assert sizes == {name: min(USUAL[name], sizes[name]) for name in USUAL}
+    needs_earlier_heads = {"backup-name-mover", "s-inhibition"}  # a name mover in the last or first layer has none
+    assert not [name for name, size in sizes.items() if not size and name not in needs_earlier_heads]
+    assert set(found.classes["circuit"]) == {head for name in sizes for head in found.classes[name]}
     assert found.overlaps == {}
     assert not any("two halves" in line for line in said)
+
+
+def test_null_worlds_take_the_largest_effect_among_those_that_look_there_most(model):
+    prompts = draw(model, Streams(("test",)), split="discovery", n=30)
+    names, units = ("0.0", "0.1", "0.2"), prompts.units
+
+    def rows(*values):
+        return UnitValues(np.repeat(np.array(values)[:, None], 30, axis=1), names, units, prompts.templates)
+
+    to = {"io": rows(0.03, 0.01, 0.02), "s1": rows(0.01, 0.01, 0.01), "s2": rows(0.029, 0.02, 0.01)}
+    found = Found(
+        prompts, 0.05, {("end", key): values for key, values in to.items()}, thresholds=False,
+        effects={DIRECT: rows(-0.2, 0.3, -0.1)},
+    )  # fmt: skip
+    by_name = {part.name: part for part in PARTS}
+    assert found.select(by_name["name-mover"]) == ("0.2", "0.0")  # the larger first, though both are below zero
+    assert found.select(by_name["s-suppressor"]) == ("0.1",)
+    strict = replace(found, thresholds=True)
+    assert strict.select(by_name["name-mover"]) == ()

@@ -73,6 +73,11 @@ PARTS = (
     Part("duplicate-token", AT_S2, "s2", "s1"),
     Part("previous-token", AT_S1_NEXT, "s1_next", "s1"),
 )
+USUAL: Mapping[str, int] = {
+    "name-mover": 4, "s-suppressor": 1, "other-writer": 2, "negative-name-mover": 1, "other-negative": 3,
+    "backup-name-mover": 1, "s-inhibition": 2, "induction": 3, "duplicate-token": 7, "previous-token": 1,
+}  # fmt: skip
+"""Heads of each class where no threshold is asked: as many as SmolLM2 has, and one backup, of which it has none."""
 READ_FROM: Mapping[Place, tuple[Place, ...]] = {
     "end": ("io", "s1", "s2"),
     "s2": ("io", "s1", "s1_next"),
@@ -91,11 +96,14 @@ class Found:
         attention: by query and key, [head, prompt].
         effects: by name, [head, prompt]; an effect is missing where no receivers were found for it.
         classes: the heads of each class, the largest effect first.
+        thresholds: without them, for null worlds, a class has its usual number of heads: those with the largest effect
+            among those that look there more than at any other named position, however little they do or look.
     """
 
     prompts: IoiPrompts
     least: float
     attention: Mapping[tuple[Place, Place], UnitValues]
+    thresholds: bool = True
     effects: dict[str, UnitValues] = field(default_factory=dict)
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -117,8 +125,10 @@ class Found:
         mean, low = lower_bound(signed[:, chosen], [self.prompts.templates[column] for column in chosen])
         size = dict(zip(values.components, mean, strict=True))
         above = dict(zip(values.components, low > 0, strict=True))
-        heads = [head for head in self.candidates(part, columns) if size[head] >= self.least and above[head]]
-        return tuple(sorted(heads, key=lambda head: -size[head]))
+        heads = sorted(self.candidates(part, columns), key=lambda head: -size[head])
+        if not self.thresholds:
+            return tuple(heads[: USUAL[part.name]])
+        return tuple(head for head in heads if size[head] >= self.least and above[head])
 
     def select_all(
         self, columns: Columns | None = None, *, signs: NDArray[np.float64] | None = None
@@ -133,15 +143,18 @@ class Found:
             taken = {head for each in others for head in self.candidates(each, columns)}
             return tuple(head for head in self.effects[part.effect].components if head not in taken)
         to = {key: _means(self.attention[part.query, key], columns) for key in READ_FROM[part.query]}
-        elsewhere = [key for key in to if key != part.key]
-        return tuple(
-            head
-            for head in self.effects[part.effect].components
-            if to[part.key][head] >= max(LEAST_ATTENTION, sum(to[key][head] for key in elsewhere))
-        )
+        own = to.pop(part.key)
+
+        def there(head: str) -> bool:
+            others = [elsewhere[head] for elsewhere in to.values()]
+            return own[head] >= (max(LEAST_ATTENTION, sum(others)) if self.thresholds else max(others, default=0.0))
+
+        return tuple(head for head in self.effects[part.effect].components if there(head))
 
     def looks(self, head: str, query: Place) -> bool:
         """Whether a head attends from a position to any of the named ones: else it can belong to no class there."""
+        if not self.thresholds:
+            return True
         return any(_means(self.attention[query, key])[head] >= LEAST_ATTENTION for key in READ_FROM[query])
 
     def add(self, effect: str, values: UnitValues | None) -> None:
@@ -151,7 +164,9 @@ class Found:
         self.classes.update({part.name: self.select(part) for part in PARTS if part.effect == effect})
 
 
-def find(model: Model, prompts: IoiPrompts, streams: Streams, *, least: float, say: Say) -> Found:
+def find(
+    model: Model, prompts: IoiPrompts, streams: Streams, *, least: float, say: Say, thresholds: bool = True
+) -> Found:
     """All classes, one effect after the other."""
     renamed = prompts.corrupted("random names", streams.for_("names"))
     abc = prompts.corrupted("ABC", streams.for_("ABC"))
@@ -159,7 +174,7 @@ def find(model: Model, prompts: IoiPrompts, streams: Streams, *, least: float, s
     pairs = {name: prompts.at(query, key=key) for name, (query, key) in places.items()}
     scores = attention_scores_by(model, prompts, pairs=pairs)
     attention = {places[name]: found for name, found in scores.items()}
-    found = Found(prompts, least, attention, classes={part.name: () for part in PARTS})
+    found = Found(prompts, least, attention, thresholds, classes={part.name: () for part in PARTS})
 
     def looking(heads: Sequence[str], at: Sender) -> HeadSets:
         return singly(head for head in heads if found.looks(head, at))

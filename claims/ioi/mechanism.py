@@ -67,19 +67,20 @@ def discover(model: Model, streams: Streams, *, say: Say = lambda line: None, th
         model: the model.
         streams: of the discovery split.
         say: told what is being done.
-        thresholds: without them, for null worlds, any effect above zero is enough, and nothing is found a second time
-            on disjoint samples, which is half the time and decides no class.
+        thresholds: without them, for null worlds, each class has its usual number of heads however little they do or
+            look (`Found.thresholds`), and nothing is found a second time on disjoint samples: that decides no class.
     """
     prompts = draw(model, streams, split="discovery", n=PROMPTS)
     whole = behaviour(model, prompts).values[0]
 
     def least(columns: NDArray[np.int64] | slice) -> float:
         """From how many logits on a head is selected, by some of the prompts."""
-        return max(LEAST_LOGITS, SHARE * float(whole[columns].mean())) if thresholds else -float("inf")
+        return max(LEAST_LOGITS, SHARE * float(whole[columns].mean()))
 
     all_of_them = slice(None)
-    say(f"logit difference {whole.mean():.2f}; a head is selected from {least(all_of_them):.2f} logits on")
-    found = find(model, prompts, streams, least=least(all_of_them), say=say)
+    if thresholds:
+        say(f"logit difference {whole.mean():.2f}; a head is selected from {least(all_of_them):.2f} logits on")
+    found = find(model, prompts, streams, least=least(all_of_them), say=say, thresholds=thresholds)
     overlaps = _agreement(model, prompts, streams, least=least, say=say) if thresholds else {}
     selected = [name for name, heads in found.classes.items() if heads]
     splits = over_splits(found.select_all, prompts.templates, classes=selected, rng=streams.for_("splits"))
