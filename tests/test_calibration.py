@@ -461,7 +461,13 @@ def test_the_page_tells_which_worlds_were_rounded_and_what_that_changed(tmp_path
     append_line(path, world_line(0))
     append_line(path, {**world_line(0, "inconclusive"), "products": "bfloat16"})
     append_line(path, {**world_line(1), "products": "bfloat16"})
+    (tmp_path / "baseline").mkdir()
+    for claim in ("induction.second-copy", "induction.published-scores"):
+        path = next((ROOT / "reports" / "baseline").glob(f"{claim}__*"))
+        (tmp_path / "baseline" / path.name).write_text(path.read_text())
     text = write_summary(tmp_path).read_text()
+    assert "Asked in no null world**" in text
+    assert "said of them: <code>induction.second-copy</code>." in text
     assert "1 of the 2 measurements have their matrix products rounded" in text
     assert "Of 1 that were made both ways 0 have the same verdict, and 1 of 1 conditions" in text
     assert "in world 0: refuted, rounded inconclusive" in text

@@ -21,7 +21,7 @@ from benchmarks.calibration.limits import (
 )
 from benchmarks.calibration.lines import products_of, read_lines
 from harness.compare.manifest import read_manifest
-from harness.store import write_atomically
+from harness.store import read_record, write_atomically
 
 FOLDER = "calibration"
 Lines = Sequence[Mapping[str, Any]]
@@ -37,6 +37,8 @@ def write_summary(reports: Path) -> Path:
     )
     measured = {line["content_hash"] for line in content["designs"]}
     content["unmeasured"] = unmeasured_designs(reports / "baseline", measured=measured) if measured else []
+    asked = {entry["claim"] for claims in content["worlds"].values() for entry in claims}
+    content["never_asked"] = never_asked(reports / "baseline", asked=asked) if asked else []
     write_atomically(reports / SUMMARY, text=json.dumps(content, indent=1, allow_nan=False) + "\n")
     return write_calibration(content, out=reports)
 
@@ -59,6 +61,14 @@ def summary_of(folder: Path, *, records: Collection[str] | None = None) -> dict[
         "mutants": latest(read_lines(folder / "mutants.jsonl"), keys=("mutant",)),
         "limits": {"boundary": BOUNDARY_LIMIT, "designs": DESIGN_LIMIT, "worlds": WORLDS_LIMIT, "leg": EMPTY_LEG},
     }
+
+
+def never_asked(folder: Path, *, asked: Collection[str]) -> list[str]:
+    """Claims with a record in a folder that are no replications of published numbers and asked in no null world."""
+    paths = {path.name.partition("__")[0]: path for path in sorted(folder.glob("*__seed*.json"))}
+    return [
+        claim for claim in sorted(paths.keys() - asked) if read_record(paths[claim]).claim["tier"] != "replication"
+    ]
 
 
 def latest(lines: Lines, *, keys: Sequence[str]) -> list[Mapping[str, Any]]:

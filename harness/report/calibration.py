@@ -55,6 +55,9 @@ def _parts(content: Entry) -> Iterator[str]:
         "`nox -s calibrate -- report` writes this page."
     )
     yield from _worlds(content["worlds"], products=content.get("products") or {})
+    if never := content.get("never_asked"):
+        named = ", ".join(map(code, never))
+        yield f"**Asked in no null world**, so that nothing above is said of them: {named}."
     yield from _planted(content["planted"], content["pipeline"])
     yield from designs_section(content["designs"], unmeasured=content.get("unmeasured") or ())
     yield from _mutants(content["mutants"])
