@@ -30,6 +30,7 @@ from harness.stats.exact import LARGEST_SHARE
 from harness.stats.ranks import ENOUGH_SETS
 
 if TYPE_CHECKING:
+    from harness.declaration import Claim
     from harness.models.model import Model
     from harness.subjects import Subject
 
@@ -53,6 +54,8 @@ ARCHITECTURES = {
     "smollm2-135m": Architecture("smollm2-135m-q4", ("induction", "greater_than", "ioi"), worlds=20),
 }
 """By the name on the command line. A claim of another mechanism that takes every model (`*`) is left out."""
+SEEDS = 5
+"""Training seeds of each architecture that this repository trains."""
 FIRST = 1_000
 """Seed of the first world; the twins of the tests have small ones."""
 _MEMBER = re.compile(r" \([^()]*\)$")
@@ -160,7 +163,9 @@ def legs_of(record: Mapping[str, Any]) -> dict[str, list[int]]:
 def _asked_in(world: World, entry: CatalogEntry, profile: Any) -> dict[str, Any]:
     began = time.perf_counter()
     claim = entry.claim
-    bound = BoundClaim(claim, entry.test, entry.source, entry.mechanism, world.model_id, Options(profile=profile))
+    model_id = _seed_that_suits(claim, world.model_id)
+    assert model_id is not None, "claims that suit no seed are not asked"
+    bound = BoundClaim(claim, entry.test, entry.source, entry.mechanism, model_id, Options(profile=profile))
     line = {"world": world.number, "claim": claim.id, "version": claim.version, "tier": claim.tier, "profile": profile}
     try:
         subject = world.subject(entry)
@@ -197,4 +202,12 @@ def _discovered(mechanism: Mechanism, model: Model) -> Discovery | None:
 
 def _suits(entry: CatalogEntry, model_id: str, profile: str) -> bool:
     claim = entry.claim
-    return applies(claim, model_id) and claim.tier != "replication" and profile in claim.profiles
+    suits = _seed_that_suits(claim, model_id) is not None
+    return suits and claim.tier != "replication" and profile in claim.profiles
+
+
+def _seed_that_suits(claim: Claim, model_id: str) -> str | None:
+    """The model, or another training seed of it where a claim is about others alone: all have the same twins."""
+    family = model_id.partition("@")[0]
+    seeds = [model_id, *(f"{family}@{seed}" for seed in range(SEEDS))] if "@" in model_id else [model_id]
+    return next((each for each in seeds if applies(claim, each)), None)

@@ -323,6 +323,11 @@ def test_each_architecture_asks_the_claims_of_its_own_mechanism():
         assert not any("published" in claim_id for claim_id in ids)
 
 
+def test_claims_about_other_training_seeds_are_asked_too():
+    ids = {entry.claim.id for entry in asked("modular-addition-113", claims=ROOT / "claims")}
+    assert "arithmetic.fourier-neurons" in ids  # registered for seeds 1 to 4
+
+
 def test_a_world_is_measured_once_with_what_each_leg_showed(tmp_path):
     out = tmp_path / "worlds-induction-2l.jsonl"
     for _ in range(2):
