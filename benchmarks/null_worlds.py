@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,12 +84,24 @@ class World:
         found = self.found[mechanism.name]
         if found is None:
             raise SubjectNotFound(f"{mechanism.name} does not suit this architecture")
-        registered = mechanism.subjects.classes(self.model_id)
-        classes = {
-            name: heads[: len(registered[name])] if registered.get(name) else heads
-            for name, heads in found.classes.items()
-        }
+        classes = as_many_as(mechanism.subjects.classes(self.model_id), found=found.classes)
         return replace(found, classes=classes).subject(class_name, source="discovered in a null world")
+
+
+def as_many_as(
+    registered: Mapping[str, Sequence[str]], *, found: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Each class cut to as many heads as are registered, the highest; without any it stays as the procedure found it.
+
+    A class that is all the others together, such as a circuit, stays that.
+    """
+    cut = {name: heads[: len(registered[name])] if registered.get(name) else heads for name, heads in found.items()}
+    for name, heads in found.items():
+        others = [other for other in found if other != name and found[other]]
+        if len(others) > 1 and set(heads) == {head for other in others for head in found[other]}:
+            left = {head for other in others for head in cut[other]}
+            cut[name] = tuple(head for head in heads if head in left)
+    return cut
 
 
 def asked(architecture: str, *, claims: Path, profile: str = "default", only: str | None = None) -> list[CatalogEntry]:

@@ -26,7 +26,7 @@ from benchmarks.calibration.lines import append_line, read_lines
 from benchmarks.calibration.pools import pool, pooled
 from benchmarks.calibration.products import products_in
 from benchmarks.calibration.summary import latest, planted_of, products_compared, summary_of, worlds_of, write_summary
-from benchmarks.null_worlds import ARCHITECTURES, asked, legs_of, measure_worlds
+from benchmarks.null_worlds import ARCHITECTURES, as_many_as, asked, legs_of, measure_worlds
 from harness.designs import Design, Question, design_of, moves
 from harness.interventions.weights import Linear
 from harness.report.calibrated_designs import designs_section
@@ -321,6 +321,14 @@ def test_each_architecture_asks_the_claims_of_its_own_mechanism():
         begin = tuple(mechanism.replace("_", "-") for mechanism in architecture.mechanisms)
         assert all(claim_id.startswith(begin) for claim_id in ids)
         assert not any("published" in claim_id for claim_id in ids)
+
+
+def test_a_null_world_asks_as_many_heads_as_are_registered_and_keeps_a_circuit_whole():
+    found = {"a": ("1.0", "1.1", "1.2"), "b": ("2.0",), "c": (), "circuit": ("1.0", "1.1", "1.2", "2.0")}
+    cut = as_many_as({"a": ("5.0",), "b": (), "circuit": ("5.0", "5.1")}, found=found)
+    assert cut == {"a": ("1.0",), "b": ("2.0",), "c": (), "circuit": ("1.0", "2.0")}
+    alone = {"a": ("1.0", "1.1"), "b": ()}
+    assert as_many_as({"a": ("5.0",)}, found=alone) == {"a": ("1.0",), "b": ()}
 
 
 def test_claims_about_other_training_seeds_are_asked_too():
