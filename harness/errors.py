@@ -42,6 +42,10 @@ class NotCovered(InterventionError):  # noqa: N818 - states the fact: another pa
     """The fast engine does not compute this architecture; the model's own hooks (`HookEngine`) may."""
 
 
+class NoPath(InterventionError):  # noqa: N818 - states the fact: the claim is `invalid` with these heads
+    """What is to receive stands before everything that sends: there is no path to follow."""
+
+
 class StatisticsError(MechclaimsError):
     """A statistic was given values on which it is not defined."""
 

@@ -120,6 +120,20 @@ def test_no_ioi_claim_is_supported_on_a_random_model(entry, model, ioi):
     assert record.verdict in {"refuted", "inconclusive", "too small"} or constant, record.judgement
 
 
+@pytest.mark.parametrize("layer", [0, 5])
+@pytest.mark.parametrize("entry", CLAIMS, ids=lambda entry: entry.claim.id)
+def test_classes_in_one_layer_end_a_claim_with_a_verdict(entry, layer, model, ioi):
+    # What null worlds and other models may bring: no path leads from one class to another, no layer is nearby.
+    assert model.n_layers == 6
+    classes = {name: (f"{layer}.{number % model.n_heads}",) for number, name in enumerate(CLASSES)}
+    bound = BoundClaim(entry.claim, entry.test, entry.source, ioi, model.id, Options(profile="quick"))
+    subject = None
+    if (name := entry.claim.subject) is not None:
+        subject = Subject(name, classes[name], "nothing", "a test", "discovery", classes)
+    record = measure(bound, loaded=Loaded(), target=model, subject=subject)
+    assert record.verdict in {"refuted", "inconclusive", "too small", "invalid"}, record.judgement
+
+
 def test_discovery_finds_no_heads_in_a_random_model_and_ranks_them_all(model):
     streams = discovery_streams("ioi", fingerprint=model.fingerprint)
     found = mechanism.discover(model, streams)

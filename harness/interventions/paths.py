@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from harness.errors import InterventionError
+from harness.errors import InterventionError, NoPath
 from harness.interventions.edits import Edit, Replace
 from harness.interventions.engine import Engine
 from harness.interventions.intervention import Intervention, ablate
@@ -54,7 +54,7 @@ def path_patch(
         name: what the result is called.
 
     Raises:
-        InterventionError: a sender or receiver is none, or no receiver comes after the senders.
+        InterventionError: a sender or receiver is none; NoPath: no receiver comes after the senders.
     """
     sets = {name or f"{'+'.join(senders)} -> {'+'.join(receivers)}": senders}
     return path_patches(runs, sets, receivers=receivers, mlps=mlps, positions=positions)[0]
@@ -252,7 +252,7 @@ def _check(senders: Sequence[Target], receivers: Sequence[Target | None], *, n_l
     first = min(_order(target) for target in senders)
     late = [target for target in receivers if target is not None and _order(target) <= first]
     if late:
-        raise InterventionError(f"{', '.join(map(str, late))} comes before every sender: no path leads there.")
+        raise NoPath(f"{', '.join(map(str, late))} comes before every sender: no path leads there.")
     for target in (*senders, *(target for target in receivers if target is not None)):
         if target.layer >= n_layers:
             raise InterventionError(f"{target} does not exist, the model has {n_layers} layers.")
