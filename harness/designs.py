@@ -13,7 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.judging import MarginInput
+from harness.restoring import placed_margins
+
 Array = NDArray[np.float64]
+Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +62,13 @@ class Question:
         return float(means.std(ddof=1))
 
     def ideal(self) -> float:
-        """Where a margin stands that costs nothing: 0, or the middle of an equivalence (of a ratio's logarithm)."""
+        """Where a margin stands that costs nothing: 0, or the middle of an equivalence (of a ratio's logarithm).
+
+        A margin at 0 (one value against a share of another) leaves nothing to tell how far below it that would be; it
+        is put where it never fails.
+        """
+        if self.upper is None and self.threshold == 0:
+            return -math.inf
         if self.upper is None:
             return min(0.0, self.threshold - abs(self.threshold))
         low, high = self.threshold, self.upper
@@ -67,7 +77,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """All conditions of one claim on one model, as its record has them; `left_out` are margins on unknown units."""
+    """All conditions of one claim on one model, as its record has them; `left_out` are margins on unknown clusters."""
 
     claim_id: str
     model_id: str
@@ -110,15 +120,21 @@ def control_of(question: Question) -> tuple[str, str]:
     return question.component, question.control.split(": mean")[0].split(": 95th percentile")[0]
 
 
-def design_of(record: Mapping[str, Any]) -> Design | None:
+def design_of(record: Entry) -> Design | None:
     """The design of a stored record (plain values); None where it sampled nothing, or was not measured."""
     judgement, units = record.get("judgement"), record.get("units")
     if not judgement or not units or not judgement["outcomes"]:
         return None
     clusters = dict(zip(units["ids"], units["clusters"], strict=True))
-    claim, measured = record["claim"], record["measured"]
+    claim, controls, margins = record["claim"], record["measured"]["controls"], placed_margins(record)
     asked = [
-        (each["control"], _question(each, measured, clusters, _limits(each, claim))) for each in judgement["outcomes"]
+        (
+            each["control"],
+            _of_margin(each, margins.get(each["control"]), limits=_limits(each, claim))
+            if each["kind"] == "margin"
+            else _of_control(each, controls, clusters, limits=_limits(each, claim)),
+        )
+        for each in judgement["outcomes"]
     ]
     return Design(
         claim_id=claim["id"],
@@ -133,7 +149,7 @@ def design_of(record: Mapping[str, Any]) -> Design | None:
     )
 
 
-def _limits(outcome: Mapping[str, Any], claim: Mapping[str, Any]) -> tuple[float, float] | None:
+def _limits(outcome: Entry, claim: Entry) -> tuple[float, float] | None:
     """Of the values of a condition: a margin's own, or those of a difference of two values of the metric."""
     if outcome["kind"] == "margin":
         limits = next((each.get("limits") for each in claim["margins"] if each["name"] == outcome["control"]), None)
@@ -142,28 +158,31 @@ def _limits(outcome: Mapping[str, Any], claim: Mapping[str, Any]) -> tuple[float
     return None if limits is None else (float(limits[0] - limits[1]), float(limits[1] - limits[0]))
 
 
+def _of_control(
+    outcome: Entry, controls: Entry, clusters: Mapping[str, str], *, limits: tuple[float, float] | None
+) -> Question:
+    entry = controls[f"{outcome['component']} | {outcome['control']}"]
+    difference = np.asarray(entry["treated"], dtype=np.float64) - np.asarray(entry["values"], dtype=np.float64)
+    return _question(outcome, difference, [clusters[unit] for unit in entry["units"]], limits=limits)
+
+
+def _of_margin(outcome: Entry, margin: MarginInput | None, *, limits: tuple[float, float] | None) -> Question | None:
+    """None for a margin whose clusters the record does not give."""
+    if margin is None:
+        return None
+    row, under = margin.values.components.index(outcome["component"]), margin.relative_to
+    below = None if under is None else under.values[row if len(under.components) > 1 else 0]
+    return _question(outcome, margin.values.values[row], margin.values.clusters, below=below, limits=limits)
+
+
 def _question(
-    outcome: Mapping[str, Any],
-    measured: Mapping[str, Any],
-    clusters: Mapping[str, str],
+    outcome: Entry,
+    values: Array,
+    names: Sequence[str],
+    *,
+    below: Array | None = None,
     limits: tuple[float, float] | None,
-) -> Question | None:
-    """None for a margin on other units than the subject's: a record does not say which those were."""
-    below = None
-    if outcome["kind"] == "margin":
-        margin = measured["margins"][outcome["control"]]
-        row = margin["components"].index(outcome["component"])
-        ids, values = tuple(clusters), np.asarray(margin["values"][row], dtype=np.float64)
-        if len(values) != len(ids):
-            return None
-        if margin["relative_to"] is not None:
-            under = margin["relative_to"]
-            below = np.asarray(under[row if len(under) > 1 else 0], dtype=np.float64)
-    else:
-        entry = measured["controls"][f"{outcome['component']} | {outcome['control']}"]
-        ids = tuple(entry["units"])
-        values = np.asarray(entry["treated"], dtype=np.float64) - np.asarray(entry["values"], dtype=np.float64)
-    names = [clusters[unit] for unit in ids]
+) -> Question:
     return Question(
         component=outcome["component"],
         control=outcome["control"],

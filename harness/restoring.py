@@ -79,16 +79,22 @@ def restored(record: Entry, claim: Claim) -> Restored:
         StatisticsError: values that do not correspond: another number than units, units that are not the record's, or
             treated values of a control that are not the subject's.
     """
-    measured, units = record["measured"], record["units"]
-    treated = UnitValues(
-        np.asarray(measured["treated"]["values"], dtype=np.float64),
-        tuple(measured["treated"]["components"]),
-        tuple(units["ids"]),
-        tuple(units["clusters"]),
-    )
-    found = [_contrast(claim, treated, name=name, entry=entry) for name, entry in measured["controls"].items()]
-    margins, unplaced = _margins(record, claim, treated)
+    treated = _treated(record)
+    controls = record["measured"]["controls"]
+    found = [_contrast(claim, treated, name=name, entry=entry) for name, entry in controls.items()]
+    margins, unplaced = _margins(record, treated)
     return Restored(treated, tuple(_in_order(found, claim, treated)), margins, unplaced)
+
+
+def placed_margins(record: Entry) -> Mapping[str, MarginInput]:
+    """The margins of a record with measured values whose clusters are known, as `Restored` has them."""
+    return _margins(record, _treated(record))[0]
+
+
+def _treated(record: Entry) -> UnitValues:
+    treated, units = record["measured"]["treated"], record["units"]
+    values = np.asarray(treated["values"], dtype=np.float64)
+    return UnitValues(values, tuple(treated["components"]), tuple(units["ids"]), tuple(units["clusters"]))
 
 
 def ranked(contrasts: Sequence[Contrast]) -> Iterator[tuple[Contrast, Contrast]]:
@@ -174,19 +180,19 @@ def _is(contrast: str, control: str, part: str | None) -> bool:
     return contrast == control if part is None else _part_of(contrast, control) == part
 
 
-def _margins(record: Entry, claim: Claim, treated: UnitValues) -> tuple[dict[str, MarginInput], dict[str, str]]:
+def _margins(record: Entry, treated: UnitValues) -> tuple[dict[str, MarginInput], dict[str, str]]:
     """Margins that can be resampled, and why the others cannot; after the first such one no draw is the same."""
     placed: dict[str, MarginInput] = {}
     unplaced: dict[str, str] = {}
-    for margin in claim.margins:
-        entry = record["measured"]["margins"][margin.name]
-        place = _place_of(record, margin.name, entry, treated=treated)
+    for name in [margin["name"] for margin in record["claim"].get("margins") or ()]:
+        entry = record["measured"]["margins"][name]
+        place = _place_of(record, name, entry, treated=treated)
         if unplaced:
-            unplaced[margin.name] = "its resamples were drawn after those of a margin whose clusters are not stored"
+            unplaced[name] = "its resamples were drawn after those of a margin whose clusters are not stored"
         elif place is None:
-            unplaced[margin.name] = "the clusters of its units are not stored, and cannot be told from its values"
+            unplaced[name] = "the clusters of its units are not stored, and cannot be told from its values"
         else:
-            placed[margin.name] = _margin(entry, *place)
+            placed[name] = _margin(entry, *place)
     return placed, unplaced
 
 

@@ -7,25 +7,18 @@ that every condition showed; of any other change calibration says nothing before
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.compare.manifest import read_manifest
+from harness.calibrated import design_rows, records_of, same_design
 from harness.declaration import ALPHA
-from harness.errors import DeclarationError, StatisticsError, StoreError
-from harness.lock import read_lock
-from harness.looks import standing, store_folders
+from harness.errors import DeclarationError, StatisticsError
+from harness.looks import store_folders
 from harness.stats.power import LEAST_POWER, Leg, clusters_for_claim
 from harness.stats.student import t_quantile
-from harness.store import read_record
-
-SUMMARY = Path("calibration") / "summary.json"
-_DESIGN = ("metric", "sesoi", "alternative", "alpha", "controls", "margins", "subject", "tier")
-"""What power rests on beside the number of clusters."""
 
 Entry = Mapping[str, Any]
 
@@ -75,15 +68,8 @@ def power_on_record(reports: Path | None) -> PowerOnRecord:
     Raises:
         StoreError: the summary of the calibration is damaged, or a record that it is about.
     """
-    path = None if reports is None else reports / SUMMARY
-    if reports is None or path is None or not path.is_file():
-        return PowerOnRecord({})
-    try:
-        designs = json.loads(path.read_text(encoding="utf-8"))["designs"]
-        weak = [(_underpowered(row), str(row["content_hash"])) for row in designs if row["underpowered"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: not a calibration's summary ({error}); `nox -s calibrate -- report`") from error
-    records = _records({content_hash for _, content_hash in weak}, store_folders(reports))
+    weak = design_rows(reports, read=_weak)
+    records = {} if reports is None or not weak else records_of({each for _, each in weak}, store_folders(reports))
     return PowerOnRecord({(one.claim, one.model): (one, records.get(content_hash)) for one, content_hash in weak})
 
 
@@ -120,12 +106,17 @@ def _still(found: Underpowered, record: Entry | None, declaration: Entry) -> boo
     """
     if record is None:
         return True
-    if any(_plain(record["claim"].get(name)) != _plain(declaration.get(name)) for name in _DESIGN):
+    if not same_design(record, declaration):
         return False
     clusters = (record.get("units") or {}).get("clusters") or ()
     if declaration["units"] is None or len(set(clusters)) < len(clusters):
         return True  # templates or refits are the clusters: more units do not make more of them
     return found.needed is None or int(declaration["units"]["default"]) < found.needed
+
+
+def _weak(row: Entry) -> tuple[Underpowered, str] | None:
+    """What a row says of a claim that is underpowered, with the record's content hash."""
+    return (_underpowered(row), str(row["content_hash"])) if row["underpowered"] else None
 
 
 def _underpowered(row: Entry) -> Underpowered:
@@ -160,36 +151,3 @@ def _shift(power: float, *, clusters: int) -> float:
 
     critical = t_quantile(1 - ALPHA, freedom=clusters - 1)
     return float(nctdtrinc(clusters - 1, 1 - power, critical)) / math.sqrt(clusters)
-
-
-def _records(wanted: set[str], folders: Iterable[Path]) -> dict[str, Entry]:
-    """Records by content hash, of those that are wanted: only they are read."""
-    found: dict[str, Entry] = {}
-    for folder in folders:
-        manifest = read_manifest(folder)
-        known = {} if manifest is None else manifest.records
-        for name, entry in known.items():
-            path = folder / name
-            if entry.content_hash in wanted and entry.content_hash not in found and path.is_file():
-                found[entry.content_hash] = read_record(path).as_dict()
-    return found
-
-
-def _plain(value: object) -> object:
-    """As JSON gives it back: tuples are lists."""
-    return json.loads(json.dumps(value))
-
-
-def standing_of(path: Path, *, reports: Path, also: Iterable[Path] = ()) -> dict[str, Any] | None:
-    """What the lock at a path says, how much of the store precedes it, and what has too little power.
-
-    Args:
-        path: the lock; None comes back where there is none.
-        reports: the folder of the store.
-        also: run folders outside the store.
-    """
-    if not path.is_file():
-        return None
-    lock = read_lock(path)
-    found = standing(lock, dict.fromkeys((*store_folders(reports), *also)))
-    return {**found, "underpowered": by_claim(lock.claims, reports)}

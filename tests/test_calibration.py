@@ -25,12 +25,12 @@ from benchmarks.calibration.limits import agrees, lower_bound, most_allowed, too
 from benchmarks.calibration.lines import append_line, read_lines
 from benchmarks.calibration.pools import pool, pooled
 from benchmarks.calibration.products import products_in
+from benchmarks.calibration.strict import verdict_at
 from benchmarks.calibration.summary import latest, planted_of, products_compared, summary_of, worlds_of, write_summary
 from benchmarks.null_worlds import ARCHITECTURES, as_many_as, asked, legs_of, measure_worlds
 from harness.designs import Design, Question, design_of, moves
 from harness.interventions.weights import Linear
 from harness.report.calibrated_designs import designs_section
-from harness.report.calibration import underpowered
 from harness.stats.ratio import ratio_sampling
 from harness.stats.sampling import mean_sampling
 from tests.paths import REPOSITORY as ROOT
@@ -235,7 +235,7 @@ def test_the_design_of_a_stored_record_gives_its_estimates(tmp_path):
         assert len(each.clusters) == outcome["clusters"]
 
 
-def test_a_margin_on_units_that_the_record_does_not_name_is_left_out():
+def test_a_margin_in_clusters_that_the_record_does_not_give_is_left_out():
     path = next((ROOT / "reports" / "baseline").glob("induction.joint-ablation__induction-2l@0*"))
     record = json.loads(path.read_text())
     (margin,) = record["measured"]["margins"].values()
@@ -243,6 +243,15 @@ def test_a_margin_on_units_that_the_record_does_not_name_is_left_out():
     found = design_of(record)
     assert found.left_out == ("cost on the first copy",)
     assert len(found.questions) == len(record["judgement"]["outcomes"]) - 1
+
+
+def test_a_margin_on_units_of_its_own_is_asked_on_them():
+    path = next((ROOT / "reports" / "baseline").glob("arithmetic.carry-heads__addition-5d-2l@0*"))
+    found = design_of(json.loads(path.read_text()))
+    *_, margin = found.questions
+    assert (margin.control, margin.values.shape) == ("fall without a carry", (720, 1))
+    assert found.left_out == ()
+    assert not set(margin.clusters) & set(found.questions[0].clusters)
 
 
 def test_measured_designs_are_stored_and_not_measured_again(tmp_path):
@@ -457,7 +466,6 @@ def test_the_page_tells_designs_that_miss_and_claims_that_are_underpowered(tmp_p
     assert "toy.skewed" in text.split("need more clusters")[1].split("underpowered")[0]
     assert "toy.larger" in text.split("`underpowered`")[1]
     assert "Holm removed" in text
-    assert underpowered(tmp_path) == {"toy.larger": ("toy@0",)}
     assert (tmp_path / "figures" / "calibration-power.png").exists()
 
 
@@ -494,11 +502,56 @@ def test_designs_of_records_that_the_baseline_no_longer_holds_are_left_out(tmp_p
     assert len(summary_of(folder)["designs"]) == 2
 
 
-def test_nothing_measured_gives_an_empty_summary_and_no_one_underpowered(tmp_path):
+def test_nothing_measured_gives_an_empty_summary(tmp_path):
     assert summary_of(tmp_path / "calibration")["worlds"] == {}
-    assert underpowered(tmp_path) == {}
-    write_summary(tmp_path)
-    assert underpowered(tmp_path) == {}
+    assert write_summary(tmp_path).read_text().startswith("# Calibration")
+
+
+def test_false_verdicts_at_the_sesoi_are_refuted_and_too_small_together(tmp_path):
+    counts = Counter({"replicates": 100, "refuted": 3, "too small": 4, "some component refuted": 3})
+    append_line(tmp_path / "planted.jsonl", {"scenario": "one control", "first": 0, "counts": counts})
+    (found,) = summary_of(tmp_path)["planted"]
+    assert found["errors"] == {"some component refuted or too small": 7, "some component supported": 0}
+
+
+def test_a_margin_at_zero_has_no_place_without_a_cost_and_counts_as_held():
+    values = np.random.default_rng(0).normal(1, 0.1, (24, 1))
+    share = question(values, control="less a share", rule="non-inferiority", threshold=0.0, alternative="less")
+    assert moves([share], sesoi=0.5, alternative="greater") == [-np.inf]
+    assert measure_design(design(question(values), share), replicates=60)["power"] == 1.0
+
+
+def missing_row(**given):
+    questions = [
+        {"component": "1.0", "control": name, "method": "bca", "missed_low": misses, "missed_high": 0, "truth": truth,
+         "threshold": 0.5, "upper": upper, "half_width": 0.1}
+        for name, misses, truth, upper in (("far", 300, 2.5, None), ("near", 90, 0.6, None), ("held", 10, 0.5, None),
+                                           ("two ends", 84, 0.95, 1.0))
+    ]  # fmt: skip
+    row = {"claim": "toy.skewed", "model": "toy@0", "content_hash": "a" * 64, "clusters": 16, "replicates": 2_000,
+           "allowed": 83, "most_misses": 300, "holds": False, "power": 0.9, "underpowered": False, "left_out": [],
+           "questions": questions, "stricter": [[0.0175, 90, 0.8], [0.0125, 60, 0.7]]}  # fmt: skip
+    return {**row, **given}
+
+
+def test_a_design_that_misses_is_shown_by_its_nearest_missing_condition_and_by_its_verdict_where_it_holds():
+    text = "\n".join(designs_section([missing_row(verdict="supported", verdict_there="inconclusive")]))
+    shown = "| 300 | 0.5 | lower bound of 1.0: two ends (bca) | 1.25% | 70% (90%) | supported | **inconclusive** |"
+    assert shown in text
+    assert "In 1 of 1 a condition that misses lies nearer than 2" in text
+    assert "**1 verdict** that would be another one there" in text
+    same = "\n".join(designs_section([missing_row(verdict="supported", verdict_there="supported")]))
+    assert "| supported | supported |" in same
+    assert "No verdict that decides something is another one there" in same
+    nowhere = missing_row(verdict="refuted", verdict_there=None, stricter=[[0.0025, 99, 0.5]])
+    assert "| none to 0.25% | 50% (90%) | refuted | **no level holds** |" in "\n".join(designs_section([nowhere]))
+
+
+def test_a_record_is_judged_again_at_a_stricter_level():
+    path = next((ROOT / "reports" / "baseline").glob("steering.formality-transfers__smollm2-135m-q4__seed0.json"))
+    record = json.loads(path.read_text())
+    assert verdict_at(record, level=0.025) == record["judgement"]["verdict"] == "supported"
+    assert verdict_at(record, level=0.0025) == "inconclusive"
 
 
 def test_a_later_line_supersedes_an_earlier_one():

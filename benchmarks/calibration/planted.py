@@ -33,6 +33,7 @@ from harness.values import UnitValues
 REPLICATES = 12_000
 """4,000 at first, where one of 26 tails missed 124 times (120 allowed), as happens in up to four of ten honest trials;
 since then three times as many of every scenario."""
+CONTRADICTED = "some component refuted or too small"
 BLOCK = 100
 """Replicates per stored line."""
 SESOI = 0.5
@@ -139,7 +140,10 @@ def measure_planted(out: Path, *, replicates: int = REPLICATES, say: Callable[[s
 
 
 def count(scenario: str, numbers: Sequence[int] | range) -> Counter[str]:
-    """Verdicts (of the claim, and of some component) and misses over these replicates."""
+    """Verdicts (of the claim, and of some component) and misses over these replicates.
+
+    A claim of which a component is refuted or too small is so itself, and never supported.
+    """
     found: Counter[str] = Counter()
     for number in numbers:
         found.update(judged_once(scenario, number))
@@ -158,7 +162,10 @@ def judged_once(scenario: str, number: int) -> Iterator[str]:
     yield "replicates"
     yield judgement["verdict"]
     reached = {part["verdict"] for part in judgement["components"]}
-    yield from (f"some component {verdict}" for verdict in ("supported", "refuted") if verdict in reached)
+    if "supported" in reached:
+        yield "some component supported"
+    if reached & {"refuted", "too small"}:
+        yield CONTRADICTED
     for outcome in judgement["outcomes"][: len(world.truths)]:  # of the first component: the others are alike
         truth = world.truths[outcome["control"].split(" (")[0]]
         if outcome["low"] > truth:

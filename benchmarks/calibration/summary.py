@@ -20,7 +20,11 @@ from benchmarks.calibration.limits import (
     upper_bound,
 )
 from benchmarks.calibration.lines import products_of, read_lines
+from benchmarks.calibration.planted import CONTRADICTED
+from benchmarks.calibration.strict import verdict_at
+from harness.calibrated import SUMMARY, records_of
 from harness.compare.manifest import read_manifest
+from harness.looks import store_folders
 from harness.store import read_record, write_atomically
 
 FOLDER = "calibration"
@@ -29,12 +33,13 @@ Lines = Sequence[Mapping[str, Any]]
 
 def write_summary(reports: Path) -> Path:
     """The page `CALIBRATION.md`, written with its summary from whatever parts are stored."""
-    from harness.report.calibration import SUMMARY, write_calibration
+    from harness.report.calibration import write_calibration
 
     manifest = read_manifest(reports / "baseline")
     content = summary_of(
         reports / FOLDER, records=manifest and {entry.content_hash for entry in manifest.records.values()}
     )
+    content["designs"] = [_with_verdict(line, reports) for line in content["designs"]]
     measured = {line["content_hash"] for line in content["designs"]}
     content["unmeasured"] = unmeasured_designs(reports / "baseline", measured=measured) if measured else []
     asked = {entry["claim"] for claims in content["worlds"].values() for entry in claims}
@@ -61,6 +66,22 @@ def summary_of(folder: Path, *, records: Collection[str] | None = None) -> dict[
         "mutants": latest(read_lines(folder / "mutants.jsonl"), keys=("mutant",)),
         "limits": {"boundary": BOUNDARY_LIMIT, "designs": DESIGN_LIMIT, "worlds": WORLDS_LIMIT, "leg": EMPTY_LEG},
     }
+
+
+def _with_verdict(line: Mapping[str, Any], reports: Path) -> Mapping[str, Any]:
+    """A design that does not hold with the verdict of its record, and that at the level at which it would hold."""
+    if line["holds"]:
+        return line
+    record = records_of({line["content_hash"]}, store_folders(reports)).get(line["content_hash"])
+    if record is None:
+        return line
+    level, misses, _ = (line.get("stricter") or [(0.0, line["most_misses"], 0.0)])[-1]
+    decided = record["judgement"]["verdict"] not in ("inconclusive", "invalid")
+    there = verdict_at(record, level=level) if decided and misses <= line["allowed"] else None
+    declared = record["claim"]["declaration_hash"]
+    return {
+        **line, "declaration_hash": declared, "verdict": record["judgement"]["verdict"], "verdict_there": there,
+    }  # fmt: skip
 
 
 def never_asked(folder: Path, *, asked: Collection[str]) -> list[str]:
@@ -132,9 +153,9 @@ def planted_of(lines: Lines) -> list[dict[str, Any]]:
                 counts.update(line["counts"])
         replicates = counts.pop("replicates")
         allowed = most_allowed(replicates, BOUNDARY_LIMIT)
-        watched = {"some component supported", "some component refuted"} | {
-            name for name in counts if name.startswith("missed")
-        }
+        # Counted from the claim's verdicts, as blocks that were measured before this was watched have only these.
+        counts[CONTRADICTED] = counts["refuted"] + counts["too small"]
+        watched = {"some component supported", CONTRADICTED} | {name for name in counts if name.startswith("missed")}
         errors = {name: counts[name] for name in sorted(watched)}
         found.append(
             {

@@ -18,9 +18,10 @@ from harness.commands.runs import named_run, say_unfinished
 from harness.errors import StoreError, did_you_mean
 from harness.evidence import Record
 from harness.lock import NAME as LOCK
+from harness.miscalibrated import standing_of
 from harness.papers import NAME, read_papers
+from harness.record_text import some_sections
 from harness.store import RUNS, Run, read_record
-from harness.underpowered import standing_of
 
 
 @click.command()
@@ -118,6 +119,7 @@ def _plain_records(run: Run, *, lean: bool) -> tuple[list[Mapping[str, Any]], di
     from harness.compare.manifest import read_records
     from harness.report import for_tables
     from harness.report.shares import measuring_claims
+    from harness.report.standard_errors import asked_of_values
 
     records: list[Mapping[str, Any]] = []
     names = {}
@@ -126,9 +128,21 @@ def _plain_records(run: Run, *, lean: bool) -> tuple[list[Mapping[str, Any]], di
         names[str(record["content_hash"])] = path.name
     if lean:
         means = measuring_claims(records, by_values=True)
+        asked = {str(each["content_hash"]) for each in asked_of_values(records)}
+        records = [_with_errors(run, names, each) if each["content_hash"] in asked else each for each in records]
         records = [_whole(run, names, each) if each["claim"]["id"] in means else each for each in records]
     records.sort(key=lambda record: (record["claim"]["id"], record["model"]["id"], record["seeds"]["data_seed"]))
     return records, names
+
+
+def _with_errors(run: Run, names: Mapping[str, str], record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record with the standard errors of its conditions beside it; its file was verified as it was read."""
+    from harness.report.standard_errors import standard_errors
+
+    path = run.path / names[str(record["content_hash"])]
+    sections = ("measured", "units", "judgement")
+    found = some_sections(path.read_text(encoding="utf-8"), wanted=sections, where=str(path))
+    return {**record, "standard_errors": standard_errors(found)}
 
 
 def _whole(run: Run, names: Mapping[str, str], record: Mapping[str, Any]) -> Mapping[str, Any]:

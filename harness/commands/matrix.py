@@ -11,8 +11,8 @@ from harness.commands.options import claims_option, reports_option
 from harness.declaration import Profile
 from harness.lock import NAME as LOCK
 from harness.matrix import FOLDER, Asked, cells, combined, measure_cell
+from harness.miscalibrated import standing_of
 from harness.papers import NAME, read_papers
-from harness.underpowered import standing_of
 
 REPORT, MEASURE, BOTH = "report", "measure", "both"
 

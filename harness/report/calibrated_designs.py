@@ -30,7 +30,8 @@ def designs_section(designs: Sequence[Entry], *, unmeasured: Sequence[Entry] = (
     yield (
         f"{replicates} samples of the registered size from a pool of ten times the stored clusters, whose mean is the "
         f"truth; a tail may be missed {allowed} times. {len(designs) - len(failing)} of {len(designs)} designs hold. "
-        f"Power is the share supported were every effect twice the SESOI, and every margin where it costs nothing: "
+        f"Power is the share supported were every effect twice the SESOI, and every margin where it costs nothing "
+        "(one at 0 has no such place and counts as held): "
         f"{len(designs) - len(weak)} reach 80 %."
     )
     if unmeasured:
@@ -44,29 +45,30 @@ def designs_section(designs: Sequence[Entry], *, unmeasured: Sequence[Entry] = (
         named = "; ".join(
             f"{code(claim)} ({plural(count, 'model')}): {inline(names)}" for (claim, names), count in models.items()
         )
-        yield f"Left out, because the record does not say on which units they were measured: {named}."
+        yield f"Left out, because the record does not say in which clusters their units stand: {named}."
     if failing:
-        near = sum(_distance(max(entry["questions"], key=_misses)) < _NEAR for entry in failing)
+        near = sum(_nearest(entry)[0] < _NEAR for entry in failing)
+        fallen = sum(_carried(entry) is False for entry in failing)
         yield (
             "Designs whose intervals miss too often, those first whose verdict this can touch: where the truth lies "
-            f"many half-widths from the threshold the bound may be wrong and the verdict is not. In {near} of "
-            f"{len(failing)} it is nearer than {_NEAR}. They need more clusters or a stricter level: the last two "
-            "columns give the one-sided level at which no tail is missed too often, and the power that is left there."
+            "many half-widths from the threshold the bound may be wrong and the verdict is not. In "
+            f"{near} of {len(failing)} a condition that misses lies nearer than {_NEAR}. They need more clusters or a "
+            "stricter level: the last columns give the one-sided level at which no tail is missed too often, the power "
+            f"that is left there, and the verdict there. {_fallen(fallen)}"
         )
         yield table(
             [
-                "claim", "model", "clusters", "most misses", "half-widths to the threshold", "in",
-                "level that holds", "power there (at 2.5 %)",
+                "claim", "model", "clusters", "most misses", "nearest half-widths to the threshold", "nearest one",
+                "level that holds", "power there (at 2.5 %)", "verdict", "verdict there",
             ],
             rows=[
                 [
                     code(entry["claim"]), code(entry["model"]), str(entry["clusters"]), str(entry["most_misses"]),
-                    _shown_distance(worst), inline(_named(worst)), *_stricter(entry),
+                    f"{distance:.1f}" if math.isfinite(distance) else "-", inline(_named(nearest)),
+                    *_stricter(entry), *_verdicts(entry),
                 ]
-                for entry in sorted(failing, key=lambda each: _distance(max(each["questions"], key=_misses)))[
-                    :_MOST_LISTED
-                ]
-                for worst in [max(entry["questions"], key=_misses)]
+                for entry in sorted(failing, key=lambda each: _nearest(each)[0])[:_MOST_LISTED]
+                for distance, nearest in [_nearest(entry)]
             ],
             numeric=(2, 3, 4, 6, 7),
         )  # fmt: skip
@@ -99,16 +101,46 @@ def _named(question: Entry) -> str:
     return f"{side} bound of {question['component']}: {question['control']} ({question['method']})"
 
 
+def _nearest(entry: Entry) -> tuple[float, Entry]:
+    """How many half-widths the truth lies from a threshold, and which condition: the nearest of those that miss."""
+    missing = [question for question in entry["questions"] if _misses(question) > entry["allowed"]]
+    among = missing or [max(entry["questions"], key=_misses)]
+    distances = [_distance(question) for question in among]
+    least = min(range(len(among)), key=distances.__getitem__)
+    return distances[least], among[least]
+
+
 def _distance(question: Entry) -> float:
-    """How many half-widths the truth lies from the threshold; infinite where there was none."""
+    """Half-widths from the truth to the threshold, of an equivalence to its nearer end; infinite without one."""
     if not question.get("half_width"):
         return math.inf
-    return abs(float(question["truth"]) - float(question["threshold"])) / float(question["half_width"])
+    ends = [question["threshold"], *([question["upper"]] if question.get("upper") is not None else [])]
+    return min(abs(float(question["truth"]) - float(end)) for end in ends) / float(question["half_width"])
 
 
-def _shown_distance(question: Entry) -> str:
-    distance = _distance(question)
-    return f"{distance:.1f}" if math.isfinite(distance) else "-"
+def _carried(entry: Entry) -> bool | None:
+    """Whether a verdict is the same where its design holds; None where it decides nothing, or was not looked at."""
+    if entry.get("verdict") in (None, "inconclusive", "invalid"):
+        return None
+    return bool(entry.get("verdict_there") == entry["verdict"])
+
+
+def _fallen(count: int) -> str:
+    if not count:
+        return "No verdict that decides something is another one there."
+    return (
+        f"**{plural(count, 'verdict')}** that would be another one there, or whose design holds at no level tried, "
+        f"{'is' if count == 1 else 'are'} marked in the report: the interval does not carry "
+        f"{'it' if count == 1 else 'them'}."
+    )
+
+
+def _verdicts(entry: Entry) -> tuple[str, str]:
+    """A record's verdict, and the one at the level that holds where it was judged there."""
+    if _carried(entry) is None:
+        return str(entry.get("verdict") or "-"), "-"
+    there = str(entry.get("verdict_there") or "no level holds")
+    return str(entry["verdict"]), there if _carried(entry) else f"**{there}**"
 
 
 def _stricter(entry: Entry) -> tuple[str, str]:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from harness.report.families import family_label
 from harness.report.reading import SYMBOLS, VERDICTS, Entry, first_data_seeds, grouped, verdict_of
+from harness.report.registration import signs, signs_read
 from harness.report.text import code, inline, table
 
 
-def where_findings_hold(records: Sequence[Entry]) -> str:
+def where_findings_hold(records: Sequence[Entry], *, lock: Entry | None = None) -> str:
     """A table of inference claims by model families, training seeds counted; empty where there is no such claim."""
     inference = [record for record in first_data_seeds(records) if record["claim"]["tier"] == "inference"]
     if not inference:
@@ -19,17 +20,20 @@ def where_findings_hold(records: Sequence[Entry]) -> str:
     rows = []
     for claim_id, of_claim in grouped(inference, by="claim").items():
         cells = grouped(of_claim, by="family")
-        rows.append([inline(claim_id), *(_cell(cells.get(family, ())) for family in families)])
+        rows.append([inline(claim_id), *(_cell(cells.get(family, ()), lock=lock) for family in families)])
     legend = ", ".join(f"{SYMBOLS[verdict]} {verdict}" for verdict in VERDICTS)
     said = (
         f"{legend}; with a count where a model was trained several times; empty where a claim does not apply. Rows are "
         "read one model at a time: nothing is averaged over models."
     )
+    said = f"{said} {signs_read(inference, lock)}".rstrip()
     return f"### Where findings hold\n\n{said}\n\n{table(columns, rows=rows)}"
 
 
-def _cell(members: Sequence[Entry]) -> str:
+def _cell(members: Sequence[Entry], *, lock: Entry | None) -> str:
     verdicts = [verdict_of(record) for record in members]
     if len(verdicts) < 2:
-        return SYMBOLS[verdicts[0]] if verdicts else ""
-    return " ".join(f"{SYMBOLS[one]} {verdicts.count(one)}/{len(verdicts)}" for one in VERDICTS if one in verdicts)
+        return SYMBOLS[verdicts[0]] + signs(members, lock) if verdicts else ""
+    return " ".join(
+        f"{SYMBOLS[one]} {verdicts.count(one)}/{len(verdicts)}" for one in VERDICTS if one in verdicts
+    ) + signs(members, lock)

@@ -119,7 +119,7 @@ def _pages(records: Sequence[Entry], *, run: Mapping[str, Any], settings: Settin
     within = settings.with_files(settings.files.seen_from(f"../{figure_files.FOLDER}"))
     pages = mechanism_pages(records, settings=within)
     parts = [summary(confirmatory, run=run, files=settings.files, lock=settings.lock, links=pages.links)]
-    parts += [where_findings_hold(confirmatory), not_run_page(confirmatory)]
+    parts += [where_findings_hold(confirmatory, lock=settings.lock), not_run_page(confirmatory)]
     registered = registration_page(settings.lock)
     provenance = provenance_page(run, records=confirmatory, file_names=settings.file_names)
     parts += [f'<a id="registration"></a>\n\n{registered}' if registered else "", provenance]

@@ -2,7 +2,8 @@
 
 The lock arrives as plain values (`harness.looks.standing`): by claim when and where it was registered, its amendments,
 and how many confirmation records precede that; under `underpowered` by claim what calibration found of its power
-(`harness.underpowered.by_claim`), where that was asked. None stands for a project without a lock.
+(`harness.underpowered.by_claim`), under `miscalibrated` whose bounds miss too often (`harness.miscalibrated.by_claim`),
+where that was asked. None stands for a project without a lock.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from harness.report.text import code, inline, listing, plural, sentence, table
 
 AFTER = "set after looking"
 WEAK = "underpowered"
+MISSING = "not carried by its interval"
+"""Of a verdict that is another one at the level at which calibration finds the claim's bounds to hold."""
 AMENDED = "†"
 """Stands behind the verdicts of a claim that was declared anew after it had been registered."""
+NOT_CARRIED = "‡"
 
 
 def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
@@ -43,6 +47,10 @@ def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
     parts += [f"{amended} amended."] if amended else []
     weak = sum(str(record["model"]["id"]) in _weak(str(record["claim"]["id"]), lock) for record in ran)
     parts += [f"{weak} of claims that are **{WEAK}** on that model."] if weak else []
+    missing = sum(_fails_there(record, lock) for record in ran)
+    parts += (
+        [f"{missing} **{MISSING}**: calibration finds a bound of that design to miss too often."] if missing else []
+    )
     parts += [f"See [{inline(lock['lock'])}](#registration)."] if lock["claims"] else []
     return "**Registration.** " + " ".join(parts)
 
@@ -82,8 +90,17 @@ def claim_registration(records: Sequence[Entry], lock: Entry | None) -> str:
     return "; ".join(parts)
 
 
+def claim_calibration(records: Sequence[Entry], lock: Entry | None) -> str:
+    """On which models calibration finds a claim's bounds to miss too often, and what that does to its verdict."""
+    return "; ".join(
+        f"{'' if one['carried'] else f'**{MISSING}** '}on {code(str(one['model']))}: {inline(str(one['line']))}"
+        for record in records
+        for one in _missing(record, lock)
+    )
+
+
 def standing_marks(records: Sequence[Entry], lock: Entry | None) -> str:
-    """What to bear in mind of a claim's verdicts, in words: `not registered`, set after looking, underpowered."""
+    """What to bear in mind of a claim's verdicts, in words: not registered, underpowered, and so on."""
     claim = None if lock is None else lock["claims"].get(str(records[0]["claim"]["id"]))
     ran = [record for record in records if verdict_of(record) != "not run"]
     if lock is None or not ran:
@@ -93,25 +110,43 @@ def standing_marks(records: Sequence[Entry], lock: Entry | None) -> str:
         "not registered": any(registration_of(record, lock) == "not registered" for record in ran),
         AFTER: claim is not None and bool(claim["before"]),
         WEAK: any(str(record["model"]["id"]) in weak for record in ran),
+        MISSING: any(_fails_there(record, lock) for record in ran),
     }
     return ", ".join(name for name, holds in marks.items() if holds)
 
 
-def amended_sign(claim_id: str, lock: Entry | None) -> str:
-    """The sign of a claim that was declared anew; empty for one whose code alone was amended, or nothing."""
-    claim = None if lock is None else lock["claims"].get(claim_id)
+def signs(records: Sequence[Entry], lock: Entry | None) -> str:
+    """What stands behind the verdicts of one claim: the sign of an amendment, and of a verdict that is not carried."""
+    amended = any(_was_amended(record, lock) for record in records)
+    missing = any(_fails_there(record, lock) for record in records)
+    return (AMENDED if amended else "") + (NOT_CARRIED if missing else "")
+
+
+def signs_read(records: Sequence[Entry], lock: Entry | None) -> str:
+    """What the signs say, for readers of cells that have them; empty where none has."""
+    said = ""
+    if any(_was_amended(record, lock) for record in records):
+        said += (
+            f"{AMENDED} behind a verdict: the claim was declared anew after it had been registered; its section says "
+            "when, why, and what changed. "
+        )
+    if any(_fails_there(record, lock) for record in records):
+        said += (
+            f"{NOT_CARRIED}: {MISSING}; calibration finds that a bound of this design misses the truth too often, and "
+            "at a level at which it does not, the verdict is another one, or there is no such level. "
+        )
+    return said
+
+
+def _was_amended(record: Entry, lock: Entry | None) -> bool:
+    """Whether a claim was declared anew; not where its code alone was amended."""
+    claim = None if lock is None else lock["claims"].get(str(record["claim"]["id"]))
     amendments = () if claim is None else claim["amendments"]
-    return AMENDED if any(one["to_version"] not in (None, one["from_version"]) for one in amendments) else ""
+    return any(one["to_version"] not in (None, one["from_version"]) for one in amendments)
 
 
-def amended_read(records: Sequence[Entry], lock: Entry | None) -> str:
-    """What the sign says, for readers of cells that have it; empty where none has."""
-    if not any(amended_sign(str(record["claim"]["id"]), lock) for record in records):
-        return ""
-    return (
-        f"{AMENDED} behind a verdict: the claim was declared anew after it had been registered; its section says when, "
-        "why, and what changed. "
-    )
+def _fails_there(record: Entry, lock: Entry | None) -> bool:
+    return any(not one["carried"] for one in _missing(record, lock))
 
 
 def measured_as(records: Sequence[Entry], lock: Entry | None) -> str:
@@ -166,6 +201,13 @@ def _weak(claim_id: str, lock: Entry) -> dict[str, str]:
     """By model what calibration says of a claim's power, where it is too low."""
     found = (lock.get(WEAK) or {}).get(claim_id) or ()
     return {str(one["model"]): str(one["line"]) for one in found}
+
+
+def _missing(record: Entry, lock: Entry | None) -> list[Entry]:
+    """What calibration says of the bounds of a record's claim, as it was declared then, where they miss too often."""
+    found = () if lock is None else (lock.get("miscalibrated") or {}).get(str(record["claim"]["id"]), ())
+    same = (str(record["model"]["id"]), str(record["claim"].get("declaration_hash")))
+    return [one for one in found if (one["model"], one["declaration_hash"]) == same]
 
 
 def _row(claim_id: str, claim: Entry, weak: Mapping[str, str]) -> list[str]:

@@ -21,7 +21,7 @@ from harness.report.reading import (
     training_seed,
     verdict_of,
 )
-from harness.report.registration import claim_amendments, claim_registration, measured_as
+from harness.report.registration import claim_amendments, claim_calibration, claim_registration, measured_as
 from harness.report.seeds import combine_trained
 from harness.report.shares import share_text
 from harness.report.text import code, effect_text, inline, must_be, number, p_value, plural, sentence, table
@@ -96,6 +96,7 @@ def _declaration(record: Entry, records: Sequence[Entry], *, settings: Settings)
         ("Paper", wording.paper(claim, settings.papers)),
         ("Tier", f"{inline(claim['tier'])}, version {claim['version']}, declaration {declaration}"),
         ("Registered", claim_registration(records, settings.lock)),
+        ("Bounds in calibration", claim_calibration(records, settings.lock)),
         ("Amended", amended.strip()),
         ("What was done", wording.method(record)),
         ("Controls", controls),

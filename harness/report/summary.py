@@ -22,7 +22,7 @@ from harness.report.reading import (
     verdict_of,
 )
 from harness.report.reasons import reason_of
-from harness.report.registration import amended_read, amended_sign, measured_as, registration_summary
+from harness.report.registration import measured_as, registration_summary, signs, signs_read
 from harness.report.shares import share_of, share_text
 from harness.report.text import code, inline, listing, number, plural, sentence, table
 
@@ -203,7 +203,7 @@ def _cell(members: Sequence[Entry], *, lock: Entry | None) -> str:
     mark = "" if all(as_registered(record) for record in members) else "**not as registered:** "
     found = family_effect(members)
     share = "" if found is None else share_text(found[1], found[0])
-    counts = f"{mark}{verdict_counts(members)} {amended_sign(str(members[0]['claim']['id']), lock)}".rstrip()
+    counts = f"{mark}{verdict_counts(members)} {signs(members, lock)}".rstrip()
     texts = (family_text(members), share, against_text(members), measured_as(members, lock))
     return "<br>".join(part for part in (counts, *map(inline, texts)) if part)
 
@@ -257,7 +257,7 @@ def _how_to_read(records: Sequence[Entry], lock: Entry | None) -> str:
         "interval lies nearest to its own threshold, or farthest on the wrong side of it, in half-widths of the "
         f"interval. {_shares_read(records)}"
         "SESOI is the smallest effect of interest, part of the declaration; Registration says whether "
-        f"that was fixed before anybody looked. {amended_read(records, lock)}"
+        f"that was fixed before anybody looked. {signs_read(records, lock)}"
         "A claim is supported only if it beats every control by its threshold "
         "after correction for several components (by the SESOI, but by 0 the 95th-percentile member of a "
         "population) and every margin holds. “Inconclusive” is not “absent”: the interval could not decide, or, "

@@ -14,7 +14,7 @@ from harness.report.figure_files import FigureFiles
 from harness.report.not_run import not_run_page
 from harness.report.provenance import provenance_page
 from harness.report.reasons import reason_of
-from harness.report.registration import amended_read, amended_sign, measured_as
+from harness.report.registration import measured_as, signs, signs_read
 from harness.report.sanity import sanity_page
 from harness.report.summary import summary
 from harness.report.wording import method
@@ -153,14 +153,15 @@ def lock(version: int, *amendments: tuple[int, int | None]) -> dict[str, Any]:
 
 def test_a_claim_declared_anew_has_a_sign_in_its_cells_that_the_first_page_explains(tmp_path: Path) -> None:
     anew, code_alone = lock(2, (1, 2)), lock(1, (1, 1))
-    assert amended_sign("induction.prefix-matching", anew) == "†"
-    assert amended_sign("induction.prefix-matching", code_alone) == ""
-    assert amended_sign("induction.prefix-matching", None) == amended_sign("induction.other", anew) == ""
+    other = record(claim=claim(id="induction.other"))
+    assert signs([record()], anew) == "†"
+    assert signs([record()], code_alone) == ""
+    assert signs([record()], None) == signs([other], anew) == ""
     page = summary([record()], run=RUN, files=FigureFiles(tmp_path, formats=()), lock=anew)
     assert "✓ supported †<br>" in page
     assert "† behind a verdict: the claim was declared anew after it had been registered" in page
     assert "measured as version 1 |" in page
-    assert amended_read([record()], code_alone) == ""
+    assert signs_read([record()], code_alone) == ""
     assert "†" not in summary([record()], run=RUN, files=FigureFiles(tmp_path, formats=()), lock=code_alone)
 
 

@@ -112,7 +112,7 @@ def _first_page(records: Sequence[Entry], *, run: Mapping[str, Any], settings: S
     """Markdown of the first page without its heading, which is the page's."""
     confirmatory = [record for record in records if not record.get("exploratory")]
     text = summary(confirmatory, run=run, files=settings.files, lock=settings.lock).partition("\n\n")[2]
-    return "\n\n".join(part for part in (text, where_findings_hold(confirmatory)) if part)
+    return "\n\n".join(part for part in (text, where_findings_hold(confirmatory, lock=settings.lock)) if part)
 
 
 def _groups(records: Sequence[Entry], *, settings: Settings) -> list[Group]:
