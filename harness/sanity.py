@@ -34,8 +34,8 @@ SHARPER = 1.5
 """How many times further from a uniform guess than the untrained twin's predictions are, or nearer: twins of one
 architecture differ by a factor of at most 1.5 (measured on five kinds, six seeds each; the five shipped families differ
 from theirs by 2.3 and more)."""
-STANDARD_ERRORS = 3.0
-"""What the rise of the loss on shuffled tokens must reach: by chance that happens once in 700 normal draws."""
+BY_CHANCE = 1 / 700
+"""How often the loss of normal draws would rise as much as it must on shuffled tokens, were their order nothing."""
 ABLATION_NATS = 0.01
 """What taking every head away must cost: a hundred times what rounding may move (`TOLERANCE_NATS`)."""
 TOLERANCE_NATS = 1e-4
@@ -150,6 +150,7 @@ def _random_baseline(trial: _Trial) -> tuple[bool, float, str]:
 def _shuffle_control(trial: _Trial) -> tuple[bool, float, str]:
     """What the model wrote is likelier in its order than shuffled."""
     import torch
+    from scipy.special import stdtrit
 
     rng, length = trial.streams.for_("shuffles"), trial.writing.shape[1]
     kept = np.arange(trial.given)
@@ -159,7 +160,7 @@ def _shuffle_control(trial: _Trial) -> tuple[bool, float, str]:
     error = float(rises.std(ddof=1)) / math.sqrt(len(rises))
     rise = float(rises.mean())
     said = f"shuffling what it wrote costs {rise:.3g} nats a token, standard error {error:.2g}"
-    holds = rise > 0 and rise >= STANDARD_ERRORS * error
+    holds = rise > 0 and rise >= float(stdtrit(len(rises) - 1, 1 - BY_CHANCE)) * error
     return holds, rise, said if holds else f"{said}: the order of tokens decides nothing"
 
 
