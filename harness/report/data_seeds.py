@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.errors import StatisticsError
 from harness.report.reading import Entry, grouped, outcomes_of, to_float
+from harness.report.standard_errors import BY_LIMITS, standard_error_of
 from harness.report.text import code, inline, interval, number, p_value, table
 from harness.stats.data_seeds import ALPHA, Draw, SeedDifference, adjusted_by_claim, seed_difference
 
@@ -67,7 +68,7 @@ def data_seeds_text(records: Sequence[Entry]) -> str:
             code(one.model),
             f"{one.seeds[0]}, {one.seeds[1]}",
             inline(one.condition),
-            f"{number(one.nearest.difference)} {inline(interval(one.nearest.low, one.nearest.high))}",
+            inline(_difference(one.nearest)),
             p_value(one.p_adjusted),
         ]
         for one in found
@@ -80,6 +81,13 @@ def data_seeds_text(records: Sequence[Entry]) -> str:
     )
     columns = ["", "claim", "model", "data seeds", "condition that differs most", "difference", "p adjusted"]
     return f"{said}\n\n{table(columns, rows=rows)}"
+
+
+def _difference(found: SeedDifference) -> str:
+    """With its interval, or a hyphen where neither draw varies."""
+    if found.low is None or found.high is None:
+        return f"{number(found.difference)} -"
+    return f"{number(found.difference)} {interval(found.low, found.high)}"
 
 
 def _compared(records: Sequence[Entry]) -> Iterator[tuple[tuple[int, int], str, SeedDifference]]:
@@ -107,12 +115,20 @@ def _identity(record: Entry) -> tuple[object, ...]:
 
 
 def _draws(record: Entry) -> dict[str, Draw]:
-    """Sampled conditions by component and control; a 95th-percentile member keeps its name, another is another one."""
+    """Sampled conditions by component and control; a 95th-percentile member keeps its name, another is another one.
+
+    Of an interval by the limits of the values the standard error is taken from the values, and the condition left out
+    where the record does not give them. Of others the interval tells it, with values or without: runs with thousands
+    of draws are read without.
+    """
     found = {}
     for outcome in outcomes_of(record):
         if outcome.get("method") == "enumerated" or outcome.get("clusters") is None:
             continue
         estimate, low, high = (to_float(outcome[name]) for name in ("estimate", "low", "high"))
         condition = f"{outcome['component']} against {outcome['control']}"
-        found[condition] = Draw(estimate, low, high, clusters=int(outcome["clusters"]))
+        error = standard_error_of(record, outcome) if outcome.get("method") in BY_LIMITS else None
+        if error is None and outcome.get("method") in BY_LIMITS:
+            continue
+        found[condition] = Draw(estimate, low, high, clusters=int(outcome["clusters"]), error=error)
     return found

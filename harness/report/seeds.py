@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.errors import StatisticsError
 from harness.report.effects import Effect, effects_of
-from harness.report.reading import Entry, verdict_of
+from harness.report.reading import Entry, outcomes_of, verdict_of
+from harness.report.standard_errors import BY_LIMITS, standard_error_of
 from harness.report.text import interval, number
 
 _COLUMNS = (
@@ -28,25 +29,28 @@ def combine_trained(records: Sequence[Entry]) -> dict[str, Any] | None:
     """The table that combines records of one claim on several trainings of one model; None where fewer than two ran.
 
     Per control, each seed contributes its smallest effect over components ("nearest to failing"), so that the mean
-    never hides a head that does not do it. The mean has a t interval on k - 1 degrees of freedom; a seed's own
-    variance is that of a normal interval as wide as its 95 % interval, and serves tau and the Hartung-Knapp-Sidik-
-    Jonkman interval that stands beside the mean as a check. Where the seeds cannot be combined there are no rows, and
-    the name says why.
+    never hides a head that does not do it. The mean has a t interval on k - 1 degrees of freedom. A seed's own variance
+    is that of the mean of its clusters, and serves tau and the Hartung-Knapp-Sidik-Jonkman interval that stands beside
+    the mean as a check; where the record does not give the values it is that of a normal interval as wide as a
+    bootstrap's. Where a seed's variance is not known (an interval by the limits of values that are not there, or
+    cluster means that are all equal, which show no spread and prove none) tau and check are "-". Where the seeds lie
+    nearer together than their errors explain, tau is 0 and its interval "-" (`CombinedSeeds`). Where the seeds cannot
+    be combined there are no rows, and the name says why.
     """
     ran = [record for record in records if verdict_of(record) != "not run"]
     if len(ran) < 2:
         return None
     if problem := _not_combinable(ran):
         return {"name": f"Not combined over {len(ran)} training seeds: {problem}", "columns": [], "rows": []}
-    by_control: dict[str, list[Effect]] = {}
+    by_control: dict[str, list[tuple[Entry, Effect]]] = {}
     for record in ran:
         for control, effect in _nearest_to_failing(record).items():
-            by_control.setdefault(control, []).append(effect)
+            by_control.setdefault(control, []).append((record, effect))
     rows = [
-        _row(control, effects)
-        if len(effects) == len(ran)
-        else [control, "-", f"not combined: {len(effects)} of {len(ran)} seeds have it", "-", "-", len(effects), "-"]
-        for control, effects in by_control.items()
+        _row(control, seeds)
+        if len(seeds) == len(ran)
+        else [control, "-", f"not combined: {len(seeds)} of {len(ran)} seeds have it", "-", "-", len(seeds), "-"]
+        for control, seeds in by_control.items()
     ]
     return {"name": _title(ran), "columns": list(_COLUMNS), "rows": rows}
 
@@ -75,25 +79,43 @@ def _nearest_to_failing(record: Entry) -> dict[str, Effect]:
     return found
 
 
-def _row(control: str, effects: Sequence[Effect]) -> list[object]:
+def _row(control: str, seeds: Sequence[tuple[Entry, Effect]]) -> list[object]:
     from harness.stats.combine import combine_seeds
 
-    estimates = [effect.estimate for effect in effects]
-    variances = [((effect.high - effect.low) / (2 * 1.959964)) ** 2 for effect in effects]
-    if not all(map(math.isfinite, variances)):
+    effects = [effect for _, effect in seeds]
+    if not all(math.isfinite(effect.high - effect.low) for effect in effects):
         return [control, "-", "not combined: a seed's interval is infinite", "-", "-", len(effects), "-"]
+    variances = [variance for seed in seeds if (variance := _variance(*seed)) is not None]
     try:
-        made = combine_seeds(estimates, variances=variances)
+        made = combine_seeds(
+            [effect.estimate for effect in effects], variances=variances if len(variances) == len(effects) else None
+        )
     except StatisticsError as error:
         return [control, "-", f"not combined: {error}", "-", "-", len(effects), "-"]
     predicted = "-"
     if made.prediction_low is not None and made.prediction_high is not None:
         predicted = interval(made.prediction_low, made.prediction_high)
-    spread = f"{number(made.tau)} {interval(made.tau_low, made.tau_high)}"
+    spread = number(made.tau)
+    if made.tau is not None:
+        known = made.tau_low is not None and made.tau_high is not None
+        spread += f" {interval(made.tau_low, made.tau_high)}" if known else " -"
     check = "-"
     if made.check_mean is not None and made.check_low is not None and made.check_high is not None:
         check = f"{number(made.check_mean)} {interval(made.check_low, made.check_high)}"
     return [control, number(made.mean), interval(made.low, made.high), spread, predicted, made.seeds, check]
+
+
+def _variance(record: Entry, effect: Effect) -> float | None:
+    """Squared standard error of a seed's effect; None where it is not known, 0.0 for exact numbers alone."""
+    if not effect.sampled:
+        return 0.0
+    outcome = next(
+        one for one in outcomes_of(record) if (one["component"], one["control"]) == (effect.component, effect.control)
+    )
+    error = standard_error_of(record, outcome)
+    if error is None and outcome.get("method") not in BY_LIMITS:
+        error = (effect.high - effect.low) / (2 * 1.959964)
+    return error**2 if error else None
 
 
 def _title(records: Sequence[Entry]) -> str:

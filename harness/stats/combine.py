@@ -18,6 +18,8 @@ from harness.stats.arguments import finite_row, probability
 from harness.stats.student import t_quantile
 
 SEEDS_FOR_PREDICTION = 5
+_Three = tuple[float | None, float | None, float | None]
+"""A number with its interval, as far as there is one."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,22 @@ class CombinedSeeds:
     Attributes:
         seeds: k.
         mean, low, high: the unweighted mean with its t interval on k - 1 degrees of freedom.
-        tau, tau_low, tau_high: standard deviation between seeds (Paule-Mandel) with its Q-profile interval.
+        tau: standard deviation between seeds (Paule-Mandel); None where a seed's variance is not known.
+        tau_low, tau_high: its Q-profile interval; None with tau, and where no tau explains how near together the
+            seeds lie. The interval is then empty, by chance (2.5 % of samples at tau = 0) or for variances that are
+            too large; it is no proof of tau = 0.
         prediction_low, prediction_high: where one more seed, measured alike, would lie; None below five seeds.
         check_mean, check_low, check_high: Hartung-Knapp-Sidik-Jonkman, a check beside the mean; None where a
-            seed's variance is 0.
+            seed's variance is 0 or not known.
     """
 
     seeds: int
     mean: float
     low: float
     high: float
-    tau: float
-    tau_low: float
-    tau_high: float
+    tau: float | None
+    tau_low: float | None
+    tau_high: float | None
     prediction_low: float | None
     prediction_high: float | None
     check_mean: float | None
@@ -47,48 +52,41 @@ class CombinedSeeds:
     check_high: float | None
 
 
-def combine_seeds(effects: ArrayLike, *, variances: ArrayLike, alpha: float = ALPHA) -> CombinedSeeds:
+def combine_seeds(effects: ArrayLike, *, variances: ArrayLike | None, alpha: float = ALPHA) -> CombinedSeeds:
     """The combination of seed effects.
 
     The mean is unweighted because the estimand is the mean over trainings, and t on seeds covers 95 % where the
     normal random-effects interval covers 83 to 88 %. Paule and Mandel (1982) and Q-profile (Viechtbauer 2007, Stat Med
-    26:37) solve Q(tau2) = k - 1 and Q(tau2) = chi-square quantiles. The prediction interval is the exact one for a
-    further normal observation, mean +- t_{k-1} s sqrt(1 + 1/k). We depart from Higgins, Thompson and Spiegelhalter
+    26:37) solve Q(tau2) = k - 1 and Q(tau2) = chi-square quantiles. Where Q(0) lies below the lower quantile too, no
+    tau2 is in the set: it is empty (Viechtbauer 2007), and given as None. The prediction interval is the exact one for
+    a further normal observation, mean +- t_{k-1} s sqrt(1 + 1/k). We depart from Higgins, Thompson and Spiegelhalter
     (2009, JRSS A 172:137), mean +- t_{k-2} sqrt(tau2 + SE2): at five seeds tau is often estimated as 0, and where it
     truly equals the seeds' own errors their interval covered a new seed's true effect in 88 % of 1,500 simulations.
+    Neither the mean nor the prediction needs the seeds' variances.
 
     Args:
         effects: [seed].
-        variances: [seed], squared standard error of each effect from its own units; 0 for exact numbers.
+        variances: [seed], squared standard error of each effect from its own units; 0 for exact numbers. None where
+            that of some seed is not known.
         alpha: one-sided error of each end of each interval.
 
     Raises:
         StatisticsError: fewer than two seeds, unequal lengths, a negative variance, or identical effects.
     """
     row = finite_row(effects, what="seed effects", at_least=2)
-    within = finite_row(variances, what="seed variances", at_least=2)
+    within = None if variances is None else finite_row(variances, what="seed variances", at_least=2)
     probability(alpha, what="alpha")
-    if row.size != within.size or (within < 0).any():
+    if within is not None and (row.size != within.size or (within < 0).any()):
         raise StatisticsError(f"{row.size} effects and {within.size} variances; give one variance >= 0 per seed")
     if np.ptp(row) == 0:
         raise StatisticsError("no variation: all seeds have the same effect; were they trained and measured apart?")
     error = float(row.std(ddof=1)) / math.sqrt(row.size)
     mean, reach = float(row.mean()), t_quantile(1 - alpha, freedom=row.size - 1) * error
-    tau2 = _solve_q(row, within, target=row.size - 1.0)
-    tau2_low, tau2_high = _q_profile(row, within, alpha=alpha)
+    unknown: _Three = (None, None, None)
+    between = unknown if within is None else _between(row, within, alpha=alpha)
     prediction = _prediction(row, alpha=alpha)
-    check = _hksj(row, within, alpha=alpha)
-    return CombinedSeeds(
-        row.size,
-        mean,
-        mean - reach,
-        mean + reach,
-        math.sqrt(tau2),
-        math.sqrt(tau2_low),
-        math.sqrt(tau2_high),
-        *prediction,
-        *check,
-    )
+    check = unknown if within is None else _hksj(row, within, alpha=alpha)
+    return CombinedSeeds(row.size, mean, mean - reach, mean + reach, *between, *prediction, *check)
 
 
 def k_of_k_lower_bound(k: int, *, alpha: float = 0.05) -> float:
@@ -112,26 +110,29 @@ def _prediction(effects: NDArray[np.float64], *, alpha: float) -> tuple[float | 
     return float(effects.mean()) - reach, float(effects.mean()) + reach
 
 
-def _hksj(
-    effects: NDArray[np.float64], within: NDArray[np.float64], *, alpha: float
-) -> tuple[float | None, float | None, float | None]:
-    """Hartung-Knapp-Sidik-Jonkman by statsmodels; its own `conf_int` warns, so the t quantile is applied here."""
-    from statsmodels.stats.meta_analysis import combine_effects
+def _hksj(effects: NDArray[np.float64], within: NDArray[np.float64], *, alpha: float) -> _Three:
+    """Hartung-Knapp-Sidik-Jonkman at Paule and Mandel's tau2, as statsmodels has it in `sd_eff_w_re_hksj`.
 
+    Not by statsmodels, whose iteration for tau2 ends after 50 steps, solved or not: with variances of 1e-22 beside
+    1e-6, as where nearly all clusters are equal, its mean was off by half of its error.
+    """
     if (within == 0).any():
         return None, None, None
-    result = combine_effects(effects, within, method_re="iterated", use_t=True)
-    mean, error = float(result.mean_effect_re), float(result.sd_eff_w_re_hksj)
+    weights = 1 / (within + _solve_q(effects, within, target=effects.size - 1.0))
+    mean = float((weights * effects).sum() / weights.sum())
+    error = math.sqrt(float((weights * np.square(effects - mean)).sum() / weights.sum()) / (effects.size - 1))
     reach = t_quantile(1 - alpha, freedom=effects.size - 1) * error
     return mean, mean - reach, mean + reach
 
 
-def _q_profile(effects: NDArray[np.float64], within: NDArray[np.float64], *, alpha: float) -> tuple[float, float]:
+def _between(effects: NDArray[np.float64], within: NDArray[np.float64], *, alpha: float) -> _Three:
+    """Paule and Mandel's tau with its Q-profile interval, which is None and None where it is empty."""
     from scipy.special import chdtri
 
     freedom = effects.size - 1
-    low, high = (_solve_q(effects, within, target=float(chdtri(freedom, tail))) for tail in (alpha, 1 - alpha))
-    return low, high
+    targets = (float(freedom), float(chdtri(freedom, alpha)), float(chdtri(freedom, 1 - alpha)))
+    tau, low, high = (math.sqrt(_solve_q(effects, within, target=target)) for target in targets)
+    return (tau, low, high) if high > 0 else (tau, None, None)
 
 
 def _solve_q(effects: NDArray[np.float64], within: NDArray[np.float64], *, target: float) -> float:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import beta, ttest_1samp
+from scipy.stats import beta, chi2, ttest_1samp
 from statsmodels.stats.meta_analysis import combine_effects
 
 from harness.errors import StatisticsError
@@ -37,6 +37,8 @@ def test_tau_is_paule_mandel_of_statsmodels() -> None:
 
 def test_the_q_profile_interval_is_that_of_metafor() -> None:
     combined = combine_seeds(BCG, variances=BCG_VARIANCES)
+    assert combined.tau_low is not None
+    assert combined.tau_high is not None
     # confint(rma(yi, vi, data=dat.bcg)) prints tau^2 in [0.1197, 1.1115]; the profile does not depend on the estimator
     assert combined.tau_low**2 == pytest.approx(0.1197, abs=1e-4)
     assert combined.tau_high**2 == pytest.approx(1.1115, abs=3e-4)
@@ -70,8 +72,55 @@ def test_the_prediction_interval_needs_five_seeds() -> None:
 
 
 def test_seeds_no_further_apart_than_their_errors_have_no_tau() -> None:
+    # Q(0) = 0.0413 / 0.0166 = 2.49: below k - 1 = 4, above the lower chi-square quantile of 4 degrees of freedom, 0.484
+    combined = combine_seeds([0.3, 0.5, 0.3, 0.5, 0.44], variances=[0.0166] * 5)
+    assert (combined.tau, combined.tau_low) == (0, 0)
+    assert combined.tau_high is not None
+    assert combined.tau_high > 0
+
+
+def test_seeds_nearer_together_than_any_tau_explains_have_an_empty_interval() -> None:
+    # Q(0) = 0.00052 / 0.01 = 0.052 lies below the lower chi-square quantile too: no tau2 is in the set
     combined = combine_seeds([0.40, 0.41, 0.39, 0.40, 0.42], variances=[0.01] * 5)
-    assert (combined.tau, combined.tau_low, combined.tau_high) == (0, 0, 0)
+    assert (combined.tau, combined.tau_low, combined.tau_high) == (0, None, None)
+
+
+@pytest.mark.parametrize("share", [0.999, 1.001])
+def test_the_interval_is_empty_from_the_lower_chi_square_quantile_downwards(share: float) -> None:
+    # equal variances v: Q(0) = sum of squares / v, here `share` of chi-square's 2.5 % quantile
+    effects = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    variance = 10 / (share * chi2.ppf(0.025, 4))
+    combined = combine_seeds(effects, variances=[variance] * 5)
+    assert (combined.tau_high is None) == (share < 1)
+
+
+def test_of_homogeneous_seeds_the_interval_misses_0_as_often_as_promised() -> None:
+    # null: tau = 0. The set is empty, or begins above 0, in 2.5 % each.
+    rng = np.random.default_rng(2)
+    made = [combine_seeds(rng.normal(1.0, 0.1, 5), variances=[0.01] * 5) for _ in range(2_000)]
+    empty = sum(combined.tau_high is None for combined in made) / 2_000
+    above = sum(combined.tau_low is not None and combined.tau_low > 0 for combined in made) / 2_000
+    assert abs(empty - 0.025) < 0.0105  # three binomial errors
+    assert abs(above - 0.025) < 0.0105
+
+
+def test_without_the_seeds_variances_there_is_a_mean_and_no_tau() -> None:
+    known, unknown = combine_seeds(EFFECTS, variances=VARIANCES), combine_seeds(EFFECTS, variances=None)
+    names = ("mean", "low", "high", "prediction_low", "prediction_high")
+    assert [getattr(unknown, name) for name in names] == [getattr(known, name) for name in names]
+    assert (unknown.tau, unknown.tau_low, unknown.tau_high) == (None, None, None)
+    assert (unknown.check_mean, unknown.check_low, unknown.check_high) == (None, None, None)
+
+
+def test_hksj_holds_where_some_variances_are_nearly_0() -> None:
+    # statsmodels' iteration, asked for enough steps, is the oracle; 50 steps, as it takes by itself, do not get there
+    effects, variances = np.array([0.01, 0.02, 0.015, 0.05, 0.03]), np.array([1e-22, 1e-6, 1e-5, 3e-22, 1e-7])
+    oracle = combine_effects(effects, variances, method_re="iterated", use_t=True, maxiter=500, atol=1e-12)
+    combined = combine_seeds(effects, variances=variances)
+    assert combined.check_mean == pytest.approx(oracle.mean_effect_re, rel=1e-6)
+    assert combined.check_high is not None
+    reach = 2.7764451 * oracle.sd_eff_w_re_hksj  # t_4
+    assert combined.check_high - combined.check_mean == pytest.approx(reach, rel=1e-6)
 
 
 def test_mean_tau_and_prediction_cover_what_they_should() -> None:
@@ -84,7 +133,7 @@ def test_mean_tau_and_prediction_cover_what_they_should() -> None:
         assert combined.prediction_high is not None
         covered += [
             combined.low <= 1.0 <= combined.high,
-            combined.tau_low <= 0.1 <= combined.tau_high,
+            combined.tau_low is not None and combined.tau_low <= 0.1 <= (combined.tau_high or 0),
             combined.prediction_low <= rng.normal(new, 0.1) <= combined.prediction_high,
             combined.prediction_low <= new <= combined.prediction_high,
         ]
