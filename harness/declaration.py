@@ -35,9 +35,9 @@ MIN_CLUSTERS = 12
 BCA_FROM = 50
 """Clusters from which BCa replaces the bootstrap-t (review of statistics, finding 4)."""
 
-UNREGISTERED = frozenset({"profiles", "cost", "method", "behaviour"})
+UNREGISTERED = frozenset({"profiles", "cost", "method", "behaviour", "set_on"})
 """Fields of a claim that decide nothing."""
-_LATER: Mapping[str, Any] = {"limits": None}
+_LATER: Mapping[str, Any] = {"limits": None, "set_on": ()}
 """Parts of a declaration that came later: hashed where they are used, so that those without them keep their hashes."""
 
 _COMPONENT_KINDS = {"component", "same-dose"}
@@ -75,6 +75,8 @@ class Claim:
         cost: forward passes per unit and tokens per pass, for `--dry-run`; decides nothing and is not hashed.
         method: how it is measured, in one to three sentences for the report; decides nothing and is not hashed.
         behaviour: the whole of which the effect is a part, for the report; decides nothing and is not hashed.
+        set_on: models whose results were known when the claim was worded or its threshold chosen: their verdicts are
+            shown, and say nothing of how many other trainings would be supported; decides nothing and is not hashed.
         version: raised with every change in what is measured.
     """
 
@@ -97,6 +99,7 @@ class Claim:
     cost: Cost | None = None
     method: str = ""
     behaviour: Behaviour | None = None
+    set_on: tuple[str, ...] = ()
     version: int = 1
     alpha: float = field(default=ALPHA, init=False)
 
@@ -135,7 +138,8 @@ class Claim:
 
     def declared(self) -> dict[str, Any]:
         """Every field above, as plain values: what a record says of its claim."""
-        return {name: _without_unused(value) for name, value in asdict(self).items()}
+        found: dict[str, Any] = _without_unused(asdict(self))
+        return found
 
     def deciding(self) -> dict[str, Any]:
         """Every field but those of `UNREGISTERED`, as plain values: what is registered."""

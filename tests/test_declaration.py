@@ -22,6 +22,13 @@ GOOD = Claim(
 )
 
 
+def test_models_on_which_a_claim_was_set_are_declared_and_decide_nothing():
+    set_on = replace(GOOD, set_on=("induction-2l@0",))
+    assert set_on.hash() == GOOD.hash()
+    assert set_on.declared()["set_on"] == ["induction-2l@0"]
+    assert "set_on" not in GOOD.declared()
+
+
 def test_a_complete_declaration_has_no_problems():
     assert GOOD.problems() == []
 

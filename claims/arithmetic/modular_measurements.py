@@ -28,6 +28,7 @@ from harness.fourier import (
     tuning,
     without,
 )
+from harness.stats.exact import exact_claim
 from harness.stats.ranks import percentile_member
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ KEY_RULE = f"Key frequencies w have at least {KEY_RATIO:g} times an equal share 
 """For the methods of the claims that use them."""
 SETS = 20
 """Members of a population: the fewest of which a rank of 1 is among the top 5 %."""
-FEW = 10
-"""Permutations, or constant patterns, where each costs a pass of the model and others are much the same."""
+SET_ON = ("modular-addition-113@0",)
+"""The seed whose results were known when thresholds were chosen."""
 TUNED = 0.85
 """Share of a neuron's variance from which the paper counts it as tuned to one frequency."""
 GUESSING_NATS = float(np.log(P))
@@ -65,10 +66,14 @@ class Populations:
         members = self.by_control[control]
         return percentile_member(list(members.values()), list(members), alternative=self.alternative).value
 
-    def hardest(self) -> str:
-        """The control with the bar that is hardest to pass."""
+    def hardest(self, value: float, *, sesoi: float) -> str:
+        """The control that a value fails, or else the one with the bar that is hardest to pass: all must be passed."""
         sign = 1 if self.alternative == "greater" else -1
-        return max(self.by_control, key=lambda control: sign * self.bar(control))
+        passes = {
+            control: exact_claim(value, list(members.values()), sesoi=sesoi, alternative=self.alternative).holds
+            for control, members in self.by_control.items()
+        }
+        return max(self.by_control, key=lambda control: (not passes[control], sign * self.bar(control)))
 
 
 def keys_of(layer: OneLayer) -> tuple[int, ...]:
@@ -140,7 +145,7 @@ def tuning_of(layer: OneLayer, order: Tokens | None = None) -> NDArray[np.float6
     return tuning(neurons if order is None else neurons[np.ix_(order, order)])
 
 
-def constant_patterns(layer: OneLayer, rng: np.random.Generator, *, draws: int = FEW) -> dict[str, NDArray[Any]]:
+def constant_patterns(layer: OneLayer, rng: np.random.Generator, *, draws: int = SETS) -> dict[str, NDArray[Any]]:
     """Attention [head, 3] that is the same for all pairs: its mean over some, drawn anew for each."""
     patterns = layer.patterns()
     chosen = (rng.choice(len(PAIRS), CONSTANT_OVER, replace=False) for _ in range(draws))
@@ -166,9 +171,9 @@ def describe(evidence: Evidence, logits: NDArray[np.floating]) -> None:
 
 
 def rank(evidence: Evidence, value: float, by_control: Mapping[str, Numbers]) -> None:
-    """Fill the exact claim: the value, ranked in the population that is hardest to beat; the others in a table."""
+    """Fill the exact claim: the value, ranked in the population that it fails, or that is hardest to beat."""
     populations = Populations(by_control, evidence.claim.alternative)
-    hardest = populations.hardest()
+    hardest = populations.hardest(value, sesoi=evidence.claim.sesoi)
     evidence.exact(value=value, population=by_control[hardest])
     evidence.note(f"The number is ranked among: {hardest}; of the populations this one is hardest to beat.")
     evidence.table(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from claims.arithmetic.modular_measurements import (
-    FEW,
     GUESSING_NATS,
     KEY_RULE,
+    SET_ON,
     describe,
     keys_of,
     loss_by_part,
@@ -47,6 +47,7 @@ PRESERVED_REASON = "95 % of ln 113 = 4.73 nats, what a model that knows nothing 
     exposed_by="other frequencies: as many directions, waves in a + b too",
     units=None,
     models=MODELS,
+    set_on=SET_ON,
     method=f"{KEY_RULE} Over all 12,769 pairs, the logits' components along cos and sin of w(a + b) are projected "
     "out for these w, and the mean cross entropy is compared with the intact model's. Populations: 20 random sets of "
     "as many other frequencies; the key ones after a random permutation of the numbers a and b, 20 draws.",
@@ -75,6 +76,7 @@ def test_logits_without_the_key_frequencies_do_not_add(model, evidence, rng):
     exposed_by="other frequencies: as many, taken from the same logits",
     units=None,
     models=MODELS,
+    set_on=SET_ON,
     method=f"{KEY_RULE} Over all 12,769 pairs, of the logits only their mean over pairs and the components along cos "
     "and sin of w(a + b) are kept for these w. Populations, each member counted as no worse than a guess: 20 random "
     "sets of as many other frequencies; the key ones after a random permutation of the numbers a and b, 20 draws.",
@@ -102,11 +104,12 @@ def test_logits_of_the_key_frequencies_alone_add(model, evidence, rng):
     exposed_by="permuted tokens: as many dimensions over the numbers, of waves over other orders of them",
     units=None,
     models=MODELS,
+    set_on=SET_ON,
     method=f"{KEY_RULE} These frequencies' cosines and sines over the numbers are projected out of W_E, and the "
     "whole model is run again on all 12,769 pairs. Populations: 20 random sets of as many other frequencies; the key "
-    "ones after a random permutation of the numbers, 10 draws.",
+    "ones after a random permutation of the numbers, 20 draws.",
     behaviour=GUESS,
-    version=2,
+    version=3,
 )
 def test_a_model_without_the_key_frequencies_in_its_embedding_does_not_add(model, evidence, rng):
     layer = one_layer(model)
@@ -129,11 +132,12 @@ def test_a_model_without_the_key_frequencies_in_its_embedding_does_not_add(model
     exposed_by="other frequencies: as many dimensions of the same embedding",
     units=None,
     models=MODELS,
+    set_on=SET_ON,
     method=f"{KEY_RULE} W_E keeps only its mean over the numbers and these frequencies' cosines and sines, and the "
     "whole model is run again on all 12,769 pairs. Populations, each member counted as no worse than a guess: 20 "
-    "random sets of as many other frequencies; the key ones after a random permutation of the numbers, 10 draws.",
+    "random sets of as many other frequencies; the key ones after a random permutation of the numbers, 20 draws.",
     behaviour=GUESS,
-    version=2,
+    version=3,
 )
 def test_a_model_with_only_the_key_frequencies_in_its_embedding_adds(model, evidence, rng):
     layer = one_layer(model)
@@ -165,7 +169,7 @@ def _rank_embedding(evidence, layer, logits, rng, *, keep):
     def after(frequencies, order=None):
         return loss_embedding(layer, frequencies, keep=keep, order=order) - whole
 
-    orders = permutations(rng.for_("permutations"), draws=FEW)
+    orders = permutations(rng.for_("permutations"))
     _rank(evidence, after, keys_of(layer), rng, whole=whole, orders=orders, of="embedding")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from claims.arithmetic.modular_measurements import (
+    SET_ON,
     constant_patterns,
     describe,
     irrelevance,
@@ -41,9 +42,11 @@ CONTROLS = (Control("constant attention", "component"),)
     exposed_by="constant attention: the same weights, with nothing that could multiply",
     units=None,
     models=MODELS,
+    set_on=SET_ON,
     method="On each of all 12,769 pairs, the cosine between the gradients of one output logit, for an answer drawn at "
     "random, by the embedding of a and by that of b; mean over pairs. Population: the same weights and answers with "
-    "each head's attention frozen at its mean over 32 randomly drawn pairs, 10 draws.",
+    "each head's attention frozen at its mean over 32 randomly drawn pairs, 20 draws.",
+    version=2,
 )
 def test_gradients_by_the_two_embeddings_point_apart(model, evidence, rng):
     layer = one_layer(model)
@@ -80,9 +83,11 @@ def test_gradients_by_the_two_embeddings_point_apart(model, evidence, rng):
     exposed_by="constant attention: the same weights, with nothing that could multiply",
     units=None,
     models=MODELS,
+    set_on=SET_ON,
     method="Over all 12,769 pairs: the standard deviation of the correct logit among the pairs of one distance a - b "
     "mod 113, mean over distances, divided by its standard deviation over all pairs. Population: the same weights "
-    "with each head's attention frozen at its mean over 32 randomly drawn pairs, 10 draws.",
+    "with each head's attention frozen at its mean over 32 randomly drawn pairs, 20 draws.",
+    version=2,
 )
 def test_the_correct_logit_does_not_depend_on_the_distance(model, evidence, rng):
     layer = one_layer(model)

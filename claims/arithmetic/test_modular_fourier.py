@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from claims.arithmetic.modular_measurements import (
-    FEW,
     KEY_RULE,
+    SET_ON,
     TUNED,
     describe,
     keys_of,
@@ -40,6 +40,7 @@ MANY = 199
     exposed_by="permuted tokens: the same vectors, and so the same directions, given to other numbers",
     units=None,
     models=MODELS,
+    set_on=SET_ON,
     method="From the weights alone: the share of the squared norm of W_E, over the 113 numbers, in the cosine and "
     "sine of each frequency from 1 to 56 (the constant left out), and the Gini coefficient of these 56 shares. "
     "Population: the same embedding with its rows given to the numbers in a random order, 199 draws.",
@@ -85,6 +86,7 @@ def test_the_embedding_is_sparse_in_the_fourier_basis(model, evidence, rng):
     exposed_by="other frequencies: as many, none of them large in the embedding",
     units=None,
     models=MODELS,
+    set_on=SET_ON,
     method=f"{KEY_RULE} Of the variance of all logits over the 12,769 pairs, the share along cos and sin of w(a + b) "
     "is summed over these w. Populations: 20 random sets of as many other frequencies; the key ones after a random "
     "permutation of the numbers a and b, 20 draws.",
@@ -131,6 +133,7 @@ def test_the_logits_are_waves_in_a_plus_b_of_the_key_frequencies(model, evidence
     exposed_by="permuted answers: the same waves in a + b, read out for other numbers",
     units=None,
     models=MODELS,
+    set_on=SET_ON,
     method=f"{KEY_RULE} Over all 12,769 pairs and 113 answers, the logits are fitted by least squares with a "
     "constant and one cos(w(a + b - c)) per key frequency. Populations: 20 random sets of as many other frequencies; "
     "the key ones with the answers c permuted at random, 20 draws.",
@@ -180,7 +183,8 @@ def test_the_logits_are_a_sum_of_cosines_of_the_key_frequencies(model, evidence,
     method="A neuron's frequency is the largest in its weights to the logits; of its activation's variance over all "
     "12,769 pairs, the share is taken that this frequency's waves in a, in b and their products explain. "
     "Populations: each neuron given at random another frequency that other neurons write, 199 draws; each neuron's "
-    "best frequency after a random permutation of the numbers, 10 draws.",
+    "best frequency after a random permutation of the numbers, 20 draws.",
+    version=2,
 )
 def test_most_neurons_are_tuned_to_the_frequency_that_they_write(model, evidence, rng):
     layer = one_layer(model)
@@ -189,7 +193,7 @@ def test_most_neurons_are_tuned_to_the_frequency_that_they_write(model, evidence
     frequencies, shares = output_frequencies(layer), tuning_of(layer)
     neurons = np.arange(shares.shape[1])
     own = shares[frequencies - 1, neurons]
-    draw, orders = rng.for_("neurons"), permutations(rng.for_("permutations"), draws=FEW)
+    draw, orders = rng.for_("neurons"), permutations(rng.for_("permutations"))
     # Under permuted tokens every neuron has its best frequency: more than the model itself is allowed.
     permuted = {name: tuning_of(layer, order).max(axis=0) for name, order in orders.items()}
 

@@ -15,6 +15,7 @@ from harness.report.reading import Entry, verdict_of
 from harness.report.text import code, inline, listing, plural, sentence, table
 
 AFTER = "set after looking"
+OTHER_HEADS = "other heads"
 WEAK = "underpowered"
 MISSING = "not carried by its interval"
 """Of a verdict that is another one at the level at which calibration finds the claim's bounds to hold."""
@@ -37,6 +38,7 @@ def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
     parts = [f"{states.count('registered')} of {plural(len(ran), 'verdict')} are of claims as they are registered."]
     parts += [f"{free} **not registered**."] if free else []
     parts += [f"{earlier} measured before the claim was amended."] if earlier else []
+    parts += [f"{states.count(OTHER_HEADS)} about **{OTHER_HEADS}** than registered."] if OTHER_HEADS in states else []
     if claims:
         many = plural(len(claims), "registered claim")
         parts.append(
@@ -56,12 +58,25 @@ def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
 
 
 def registration_of(record: Entry, lock: Entry | None) -> str:
-    """`registered`, `not registered`, or `amended since`: how a record's claim on its model stands in the lock."""
+    """How a record's claim on its model stands in the lock: `registered`, `amended since`, or one of the others.
+
+    `other heads` is a record that is not about the heads that are registered for its model.
+    """
     claim = None if lock is None else lock["claims"].get(str(record["claim"]["id"]))
     if claim is None or str(record["model"]["id"]) not in claim["models"]:
         return "not registered"
-    same = record["claim"].get("declaration_hash") == claim["declaration_hash"]
-    return "registered" if same else "amended since"
+    if record["claim"].get("declaration_hash") != claim["declaration_hash"]:
+        return "amended since"
+    return "registered" if _same_heads(record, claim["models"][str(record["model"]["id"])]) else OTHER_HEADS
+
+
+def _same_heads(record: Entry, registered: Entry) -> bool:
+    """Whether a record is about the heads of its class that are registered for its model; a class may have settings."""
+    subject = record.get("subject")
+    if not subject:
+        return True
+    heads = str((registered.get("subjects") or {}).get(subject["class"], "")).partition(";")[0].split()
+    return heads == [str(head) for head in subject["components"]]
 
 
 def claim_registration(records: Sequence[Entry], lock: Entry | None) -> str:
@@ -75,6 +90,10 @@ def claim_registration(records: Sequence[Entry], lock: Entry | None) -> str:
     parts.append(_precede(claim["before"]))
     free = sorted({str(r["model"]["id"]) for r in records if registration_of(r, lock) == "not registered"})
     parts += [f"**not registered** on {listing([code(model) for model in free])}"] if free else []
+    moved = sorted({str(r["model"]["id"]) for r in records if registration_of(r, lock) == OTHER_HEADS})
+    parts += (
+        [f"about **{OTHER_HEADS}** than registered on {listing([code(model) for model in moved])}"] if moved else []
+    )
     other = sorted(
         {
             str(record["model"]["id"])
@@ -108,6 +127,7 @@ def standing_marks(records: Sequence[Entry], lock: Entry | None) -> str:
     weak = _weak(str(records[0]["claim"]["id"]), lock)
     marks = {
         "not registered": any(registration_of(record, lock) == "not registered" for record in ran),
+        OTHER_HEADS: any(registration_of(record, lock) == OTHER_HEADS for record in ran),
         AFTER: claim is not None and bool(claim["before"]),
         WEAK: any(str(record["model"]["id"]) in weak for record in ran),
         MISSING: any(_fails_there(record, lock) for record in ran),

@@ -119,10 +119,16 @@ def _variance(record: Entry, effect: Effect) -> float | None:
 
 
 def _title(records: Sequence[Entry]) -> str:
+    """How many are supported; the bound on all trainings is of those that the claim was not set on."""
     from harness.stats.combine import k_of_k_lower_bound
 
     supported = sum(verdict_of(record) == "supported" for record in records)
     title = f"Combined over {len(records)} training seeds: {supported} of {len(records)} supported"
-    if supported == len(records):
-        title += f" (with 95 % confidence more than {100 * k_of_k_lower_bound(supported):.0f} % of trainings would be)"
-    return title
+    set_on = sorted(str(r["model"]["id"]) for r in records if r["model"]["id"] in r["claim"].get("set_on", ()))
+    others = len(records) - len(set_on)
+    if supported < len(records) or not others:
+        return title
+    said = f"with 95 % confidence more than {100 * k_of_k_lower_bound(others):.0f} % of trainings would be"
+    if set_on:
+        said += f", by the other {others}: the claim was set on {', '.join(set_on)}"
+    return f"{title} ({said})"

@@ -15,14 +15,15 @@ from tests.report import sample_records
 
 STAMP = {"date": "2026-01-01T00:00:00Z", "commit": "0123456789abcdef", "uncommitted": False}
 ID = "induction.prefix-matching"
+HEADS = {"induction": " ".join(sample_records.record("induction-2l@0")["subject"]["components"])}
 
 
 def lock(*, before: int = 0, **changes: Any) -> dict[str, Any]:
     """A lock of one claim on one model, declared as the sample record is."""
     claim = {
         "version": 1, "declaration_hash": record()["claim"]["declaration_hash"], "body_sha256": "b" * 64,
-        "registered": STAMP, "models": {"induction-2l@0": {"before": before}}, "before": before, "amendments": [],
-        "withdrawn": False,
+        "registered": STAMP, "models": {"induction-2l@0": {"before": before, "subjects": HEADS}}, "before": before,
+        "amendments": [], "withdrawn": False,
     }  # fmt: skip
     return {"lock": "registry.lock", "claims": {ID: {**claim, **changes}}}
 
@@ -37,6 +38,20 @@ def test_a_record_is_registered_amended_since_or_not_registered() -> None:
     assert registration_of(record(declaration_hash="0"), lock()) == "amended since"
     assert registration_of(record("induction-2l@1"), lock()) == "not registered"
     assert registration_of(record(), None) == "not registered"
+
+
+def test_a_record_about_other_heads_is_not_as_registered() -> None:
+    about = {**record(), "subject": {**record()["subject"], "components": ["0.7"]}}
+    assert registration_of(about, lock()) == "other heads"
+    assert standing_marks([about], lock()) == "other heads"
+    text = registration_summary([record(), about], lock())
+    assert "1 of 2 verdicts are of claims as they are registered. 1 about **other heads** than registered." in text
+    assert "about **other heads** than registered on <code>induction-2l@0</code>" in claim_registration([about], lock())
+    settings = lock(
+        models={"induction-2l@0": {"before": 0, "subjects": {"induction": f"{HEADS['induction']}; layer = 3"}}}
+    )
+    assert registration_of(record(), settings) == "registered"
+    assert registration_of(about, settings) == "other heads"
 
 
 def test_the_first_page_counts_what_is_not_registered_and_what_was_set_after_looking() -> None:

@@ -55,6 +55,19 @@ def test_all_of_five_supported_is_worth_55_per_cent_of_trainings() -> None:
     assert "5 of 5 supported (with 95 % confidence more than 55 %" in made["name"]  # 0.05 ** (1 / 5) = 0.549
 
 
+def test_a_seed_on_which_the_claim_was_set_is_no_evidence_of_other_trainings() -> None:
+    records = [
+        {**each, "claim": {**each["claim"], "set_on": ["induction-2l@0"]}}
+        for each in seeds([0.5, 0.55, 0.6, 0.65, 0.7])
+    ]
+    made, alone = combine_trained(records), combine_trained(records[:2])
+    assert made is not None
+    assert alone is not None
+    assert "5 of 5 supported (with 95 % confidence more than 47 %" in made["name"]  # 0.05 ** (1 / 4) = 0.473
+    assert "by the other 4: the claim was set on induction-2l@0" in made["name"]
+    assert "more than 5 %" in alone["name"]
+
+
 def test_a_seed_that_failed_takes_the_bound_away() -> None:
     made = combine_trained(seeds([0.5, 0.6]) + seeds([0.1, 0.2, 0.3], verdict="refuted")[2:])
     assert made is not None
