@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from harness.declaration import Claim
 from harness.errors import StatisticsError
+from harness.stats.clusters import FLOAT32_NOISE, is_constant
 from harness.values import UnitValues
 
 
@@ -58,7 +57,8 @@ class Contrast:
 
     def varies(self) -> bool:
         """Whether either side does: a body that measured nothing on the units gives the same number on all of them."""
-        return bool(np.ptp(self.treated.values) > 0 or np.ptp(self.against.values) > 0)
+        sides = (self.treated.values, self.against.values)
+        return not all(is_constant(side, within=FLOAT32_NOISE).all() for side in sides)
 
     def hedges_g(self) -> float | None:
         """The standardised size of the difference; None where neither side varies, so that it is not defined."""

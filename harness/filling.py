@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from harness.declaration import Claim, Margin
 from harness.errors import DeclarationError, StatisticsError
+from harness.stats.clusters import FLOAT32_NOISE, is_constant
 from harness.subjects import Subject
 from harness.values import UnitValues
 
@@ -59,7 +60,7 @@ def check_limits(margin: Margin, values: NDArray[np.float64]) -> None:
     if margin.limits is None:
         return
     low, high = margin.limits
-    if np.ptp(values) == 0:
+    if is_constant(values[None], within=FLOAT32_NOISE)[0]:
         raise StatisticsError(f"no variation: all values of margin {margin.name!r} are {values[0]:.6g}")
     outside = values[(values < low - ROUNDING) | (values > high + ROUNDING)]
     if outside.size:

@@ -202,11 +202,12 @@ def _denominator(values: UnitValues, component: str) -> NDArray[np.float64]:
 
 def _share(claim: Claim, entry: Mapping[str, Any], *, rng: np.random.Generator) -> dict[str, Any]:
     """A member's share of a joint effect with its 95 % interval; a passenger where that includes 0."""
+    from harness.stats.clusters import FLOAT32_NOISE, is_constant
     from harness.stats.sampling import mean_sampling
 
     values: UnitValues = entry["values"]
     row = values.values[0]
-    if np.ptp(row) == 0:  # a member that does nothing does it on every unit, and must not spoil the claim's verdict
+    if is_constant(row[None], within=FLOAT32_NOISE)[0]:  # one that does nothing must not spoil the claim's verdict
         share = low = high = float(row[0])
     else:
         method = bootstrap_for(len(set(values.clusters)))

@@ -18,7 +18,7 @@ from harness.stats.arguments import checked_limits
 from harness.stats.bca import bca_intervals
 from harness.stats.binomial import clopper_pearson
 from harness.stats.bounded import spacings
-from harness.stats.clusters import ROUNDING, draw_clusters, is_constant
+from harness.stats.clusters import FLOAT32_NOISE, ROUNDING, draw_clusters, is_constant
 from harness.stats.ratio import STANDARD_ERRORS_FROM_ZERO
 from harness.stats.ratio import _fieller_endpoints as fieller_endpoints
 from harness.stats.records import Sampling
@@ -75,7 +75,7 @@ def bounds_of(
             low, high = _gaffke(means[rows], limits=limits, levels=levels, rng=rng, resamples=resamples)
             found.low[:, rows], found.high[:, rows] = low, high
         return found
-    varied = np.flatnonzero(~is_constant(means))
+    varied = np.flatnonzero(~is_constant(means, within=FLOAT32_NOISE))
     batch = {"bootstrap-t": _bootstrap_t, "bca": _bca}[method]
     for rows in _blocks(varied):
         low, high = batch(means[rows], levels=levels, rng=rng, resamples=resamples)
@@ -116,7 +116,7 @@ def _has_ratio(above: Array, below: Array) -> NDArray[np.bool_]:
     far = (mean != 0) & (np.abs(mean) >= STANDARD_ERRORS_FROM_ZERO * se)
     ratio = above.mean(axis=1) / np.where(mean == 0, 1.0, mean)
     offset = np.abs(above).max(axis=1, keepdims=True)
-    return np.asarray(far & ~is_constant(above - ratio[:, None] * below + offset))
+    return np.asarray(far & ~is_constant(above - ratio[:, None] * below + offset, within=FLOAT32_NOISE))
 
 
 def _studentised(centred: Array, counts: Array) -> tuple[Array, Array]:

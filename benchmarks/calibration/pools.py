@@ -16,7 +16,7 @@ import numpy as np
 
 from harness.designs import Design, Question
 from harness.seeding import derive_seed
-from harness.stats.clusters import is_constant
+from harness.stats.clusters import FLOAT32_NOISE, is_constant
 
 TIMES = 10
 SMOOTHING = 0.2
@@ -36,7 +36,7 @@ def pool(question: Question, *, key: str) -> Question:
     below = None if question.below is None else np.repeat(question.below, TIMES, axis=0)
     lattice = len(np.unique(means.round(9))) <= len(means) / 2
     exact = question.method == "clopper-pearson" or below is not None
-    if not (lattice or exact or is_constant(means[None])[0]):
+    if not (lattice or exact or is_constant(means[None], within=FLOAT32_NOISE)[0]):
         noise = SMOOTHING * means.std() * rng.standard_normal((len(moved), 1))
         shrunk = math.sqrt(1 + SMOOTHING**2)
         moved = means.mean() + (moved - means.mean() + noise - noise.mean()) / shrunk

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -33,6 +34,19 @@ class Needed:
     clusters: int | None
     why: str
     rows: tuple[tuple[Question, float, int | None], ...]
+
+
+class _Bar(NamedTuple):
+    """One bar of a condition.
+
+    Attributes:
+        beyond: how far the true value lies beyond it.
+        reach: how far the limit on the side of its bound lies, which Gaffke's bounds allow to have been missed; 0
+            without limits.
+    """
+
+    beyond: float
+    reach: float
 
 
 @click.command()
@@ -100,13 +114,12 @@ def needed(design: Design, *, sesoi: float) -> Needed:
     legs: list[Hurdle] = []
     rows, short = [], []
     for question, move in zip(design.questions, shifts, strict=True):
-        sd, beyond = question.sd(), _beyond(question, move, sesoi=sesoi)
+        sd, bars = question.sd(), _bars(question, move, sesoi=sesoi)
         if sd == 0:
             raise StatisticsError(f"{question.control!r} does not vary in the pilot; measure more units")
         share = len(question.clusters) / all_clusters
-        reach = _reach(question, move)
-        own = [Hurdle(distance, sd, share, reach) for distance in beyond]
-        passes = all(distance > 0 for distance in beyond)
+        own = [Hurdle(bar.beyond, sd, share, bar.reach) for bar in bars]
+        passes = all(bar.beyond > 0 for bar in bars)
         rows.append((question, sd, clusters_for_hurdles(own, alpha=alpha) if passes else None))
         legs += own
         short += [] if passes else [question.control]
@@ -115,23 +128,18 @@ def needed(design: Design, *, sesoi: float) -> Needed:
     return Needed(clusters_for_hurdles(legs, alpha=alpha), "", tuple(rows))
 
 
-def _reach(question: Question, move: float) -> float:
-    """How far the farther limit lies from the true value, which Gaffke's bounds allow to have been missed."""
-    if question.limits is None:
-        return 0.0
+def _bars(question: Question, move: float, *, sesoi: float) -> list[_Bar]:
+    """Each bar that the true value must pass, by a lower or an upper bound; the SESOI in place of the declared one."""
     true = question.truth() + move
-    return max(true - question.limits[0], question.limits[1] - true, 0.0)
-
-
-def _beyond(question: Question, move: float, *, sesoi: float) -> list[float]:
-    """How far the true value lies beyond each bar that it must pass; the SESOI in place of the declared one."""
-    true = question.truth() + move
+    below, above = (0.0, 0.0) if question.limits is None else (true - question.limits[0], question.limits[1] - true)
+    lower, upper = max(below, 0.0), max(above, 0.0)
     if question.rule == "equivalence":
         assert question.upper is not None
-        return [true - question.threshold, question.upper - true]
+        return [_Bar(true - question.threshold, lower), _Bar(question.upper - true, upper)]
+    reach = lower if question.alternative == "greater" else upper
     if question.rule == "superiority" and question.threshold != 0:
-        return [abs(true) - sesoi]
-    return [true - question.threshold if question.alternative == "greater" else question.threshold - true]
+        return [_Bar(abs(true) - sesoi, reach)]
+    return [_Bar(true - question.threshold if question.alternative == "greater" else question.threshold - true, reach)]
 
 
 def _show(design: Design, found: Needed, *, sesoi: float, unit: str, at: Sequence[int]) -> None:

@@ -18,7 +18,15 @@ from harness.errors import StatisticsError
 MIN_RESAMPLES = 999
 """Fewest resamples accepted: 999 put 25 of them beyond a 2.5 % bound. Verdicts use 9,999 or more."""
 ROUNDING = 1e-12
-"""Spread below this share of the largest value is rounding, not variation."""
+"""Share of the largest value that float64 arithmetic may add or lose: what is that close ties, or is nothing."""
+FLOAT32_NOISE = 1e-6
+"""Measured values whose spread is at most this share of the largest do not vary.
+
+Models compute in float32, which keeps 6e-8 of a number and, through a sum or a softmax, about ten times that. A body
+that measures the same thing on every unit gives such noise, and of it a bootstrap makes an interval and a p of .0001.
+The share is of the values' own size: effects of 1e-7 that differ by 1e-7 do vary, and so does the difference of two
+noisy values that cancel, whose noise is not small against itself.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +77,11 @@ def cluster_means(values: ArrayLike, *, clusters: Sequence[str]) -> ClusterMeans
 
 
 def refuse_constant(means: NDArray[np.float64], *, what: str) -> None:
-    """Raise StatisticsError where a row of `means` [component, cluster] does not vary: no interval can be resampled."""
-    constant = is_constant(means)
+    """Raise StatisticsError where a row of `means` [component, cluster], of measured values, varies by noise at most.
+
+    No interval can be resampled from it.
+    """
+    constant = is_constant(means, within=FLOAT32_NOISE)
     if constant.any():
         row = int(np.argmax(constant))
         where = f" in row {row}" if len(means) > 1 else ""
@@ -80,10 +91,15 @@ def refuse_constant(means: NDArray[np.float64], *, what: str) -> None:
         )
 
 
-def is_constant(samples: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """True for each row of `samples` [row, cluster] whose spread is zero or mere rounding."""
+def is_constant(samples: NDArray[np.float64], *, within: float = ROUNDING) -> NDArray[np.bool_]:
+    """True for each row of `samples` [row, cluster] whose spread is at most a share of its largest value.
+
+    Args:
+        samples: any rows, such as resamples.
+        within: the share; `FLOAT32_NOISE` where the rows are measured values.
+    """
     low, high = samples.min(axis=1), samples.max(axis=1)
-    return np.asarray(high - low <= ROUNDING * np.maximum(np.abs(low), np.abs(high)))
+    return np.asarray(high - low <= within * np.maximum(np.abs(low), np.abs(high)))
 
 
 def draw_clusters(rng: np.random.Generator, *, count: int, resamples: int) -> NDArray[np.int64]:

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.commands.power import needed as clusters_needed
 from harness.contrasts import Against
 from harness.declaration import Claim
+from harness.designs import Design, Question
 from harness.evidence import Record
 from harness.judging import judge_evidence
 from harness.pilot import pilot_path, write_pilot
-from harness.stats.power import Leg, claim_power, clusters_for_claim, clusters_for_power
+from harness.stats.power import Hurdle, Leg, claim_power, clusters_for_claim, clusters_for_hurdles, clusters_for_power
 from harness.store import write_record
 from harness.values import UnitValues
 from tests.cli.calling import call, refused
@@ -143,6 +145,35 @@ def test_a_claims_power_is_the_product_of_its_conditions() -> None:
     # A condition that is measured on half of the clusters has the power of half as many.
     assert claim_power([Leg(0.5, share=0.5)], clusters=80) == pytest.approx(one)
     assert clusters_for_claim([Leg(0.5)]) == clusters_for_power(1.0, sesoi=0.5)
+
+
+@pytest.mark.parametrize(("alternative", "sign"), [("greater", 1), ("less", -1)])
+def test_only_the_limit_on_the_side_of_the_bound_costs_clusters(alternative: str, sign: int) -> None:
+    # Twice the SESOI is .2, in the claim's direction; the lower bound of an increase looks down to -1, 1.2 away.
+    def asked(limits: tuple[float, float] | None) -> int | None:
+        values = sign * drawn(0.2, sd=0.25, seed=0).values.T
+        clusters = tuple(f"u{place}" for place in range(UNITS))
+        question = Question(
+            "5.1", "none", "superiority", alternative, sign * 0.1, None, "gaffke", clusters, values, limits=limits
+        )
+        return clusters_needed(
+            Design("toy", "toy@0", 0.1, alternative, 0.025, "", "supported", (question,)), sesoi=0.1
+        ).clusters
+
+    assert asked(None) == clusters_for_power(0.25, sesoi=0.1)
+    near = asked((-1.0, 1.0))
+    assert near == clusters_for_hurdles([Hurdle(0.1, 0.25, 1.0, reach=1.2)])
+    assert asked((-1.0, 9.0) if sign > 0 else (-9.0, 1.0)) == near
+
+
+def test_an_equivalence_reaches_to_each_limit_from_its_own_side() -> None:
+    values = drawn(0.0, sd=0.1, seed=0).values.T
+    clusters = tuple(f"u{place}" for place in range(UNITS))
+    margin = Question(
+        "5.1", "cost", "equivalence", "greater", -0.2, 0.2, "gaffke", clusters, values, limits=(-1.0, 2.0)
+    )
+    found = clusters_needed(Design("toy", "toy@0", 0.1, "greater", 0.025, "", "supported", (margin,)), sesoi=0.1)
+    assert found.clusters == clusters_for_hurdles([Hurdle(0.2, 0.1, 1.0, reach=reach) for reach in (1.0, 2.0)])
 
 
 def test_pilot_measures_on_the_discovery_split_and_is_no_verdict(toy: Path) -> None:

@@ -8,6 +8,8 @@ from scipy.stats import chi2, nct
 from scipy.stats import t as student
 
 from harness.errors import StatisticsError
+from harness.stats.bounded import gaffke
+from harness.stats.clusters import ClusterMeans
 from harness.stats.power import (
     Hurdle,
     clusters_for_half_width,
@@ -93,6 +95,52 @@ def test_an_sd_of_one_cluster_is_refused() -> None:
         clusters_for_half_width(1.0, half_width=0.1, clusters=1)
     with pytest.raises(StatisticsError, match=r"half_width is 0\.0"):
         clusters_for_half_width(1.0, half_width=0.0, clusters=9)
+
+
+# In the first the sum of both quantiles said 122 clusters, and t alone 52; then a small reach, few clusters, and a wide
+# reach against a narrow spread.
+@pytest.mark.parametrize(
+    ("mean", "sd", "beyond", "limits", "expected"),
+    [
+        (0.2, 0.25, 0.1, (-1.0, 1.0), 82),
+        (0.6, 0.3, 0.1, (0.0, 1.0), 84),
+        (0.8, 0.3, 0.4, (-1.0, 1.0), 20),
+        (0.6, 0.05, 0.3, (-4.0, 4.0), 56),
+    ],
+)
+def test_the_number_for_gaffkes_bounds_has_the_power_that_they_have(
+    mean: float, sd: float, beyond: float, limits: tuple[float, float], expected: int
+) -> None:
+    # expected: clusters with 80 % power in simulation, by halving, 1,500 samples with 1,999 resamples each
+    number = clusters_for_hurdles([Hurdle(beyond, sd, 1.0, reach=mean - limits[0])])
+    assert number == pytest.approx(expected, rel=0.1)
+    rng = np.random.default_rng(0)
+    low, width = limits[0], limits[1] - limits[0]
+    share = (mean - low) / width
+    size = share * (1 - share) * (width / sd) ** 2 - 1
+    names, passed = tuple(map(str, range(number))), 0
+    for _ in range(300):
+        values = low + width * rng.beta(share * size, (1 - share) * size, size=(1, number))
+        found = gaffke(ClusterMeans(values, names, 1), limits=limits, rng=rng, resamples=9_999)
+        passed += found.bound(0.025, side="lower") >= mean - beyond
+    # three binomial errors at 80 % are 6.9 points
+    assert 0.75 <= passed / 300 <= 0.87
+
+
+def test_without_reach_the_number_is_that_of_the_t_interval() -> None:
+    for reach in (0.0, 1e-9):
+        assert clusters_for_hurdles([Hurdle(0.1, 0.25, 1.0, reach)]) == clusters_for_power(0.25, sesoi=0.1)
+
+
+def test_a_margin_that_never_fails_costs_no_clusters() -> None:
+    # `Question.ideal` puts a margin at 0 infinitely far below it; the power of that is 1.
+    alone, never = Hurdle(0.1, 0.25, 1.0), Hurdle(math.inf, 0.3, 1.0, reach=math.inf)
+    assert clusters_for_hurdles([alone, never]) == clusters_for_hurdles([alone])
+
+
+def test_a_farther_limit_costs_clusters_and_never_saves_any() -> None:
+    found = [clusters_for_hurdles([Hurdle(0.1, 0.25, 1.0, reach)]) for reach in (0.0, 0.3, 0.6, 1.2, 2.4, 100.0)]
+    assert found == sorted(set(found))
 
 
 def test_gaffkes_reach_is_what_a_narrow_spread_cannot_buy_back():
