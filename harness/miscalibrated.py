@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.calibrated import Entry, design_rows
+from harness.calibrated import SUMMARY, Entry, design_rows
 from harness.declaration import ALPHA
 from harness.lock import read_lock
 from harness.looks import standing, store_folders
@@ -87,7 +87,7 @@ def standing_of(path: Path, *, reports: Path, also: Iterable[Path] = ()) -> dict
     return {
         **found,
         "underpowered": underpowered_by_claim(lock.claims, reports),
-        "miscalibrated": by_claim(reports),
+        **({"miscalibrated": by_claim(reports)} if (reports / SUMMARY).is_file() else {}),
     }
 
 

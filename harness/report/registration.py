@@ -114,7 +114,7 @@ def claim_calibration(records: Sequence[Entry], lock: Entry | None) -> str:
     return "; ".join(
         f"{'' if one['carried'] else f'**{MISSING}** '}on {code(str(one['model']))}: {inline(str(one['line']))}"
         for record in records
-        for one in _missing(record, lock)
+        for one in bounds_missing(record, lock)
     )
 
 
@@ -166,7 +166,7 @@ def _was_amended(record: Entry, lock: Entry | None) -> bool:
 
 
 def _fails_there(record: Entry, lock: Entry | None) -> bool:
-    return any(not one["carried"] for one in _missing(record, lock))
+    return any(not one["carried"] for one in bounds_missing(record, lock))
 
 
 def measured_as(records: Sequence[Entry], lock: Entry | None) -> str:
@@ -223,7 +223,7 @@ def _weak(claim_id: str, lock: Entry) -> dict[str, str]:
     return {str(one["model"]): str(one["line"]) for one in found}
 
 
-def _missing(record: Entry, lock: Entry | None) -> list[Entry]:
+def bounds_missing(record: Entry, lock: Entry | None) -> list[Entry]:
     """What calibration says of the bounds of a record's claim, as it was declared then, where they miss too often."""
     found = () if lock is None else (lock.get("miscalibrated") or {}).get(str(record["claim"]["id"]), ())
     same = (str(record["model"]["id"]), str(record["claim"].get("declaration_hash")))

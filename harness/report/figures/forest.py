@@ -198,6 +198,7 @@ def _set_x_axis(axes: Axes, *, rows: Sequence[ForestRow], xlabel: str) -> None:
         axes.set_xticks(places, [number(place) for place in places])
         axes.set_xticks([], minor=True)
         axes.set_xlim(min(low * 1.3, -0.15), max(high * 1.3, 1.3))
+        xlabel += "; the axis is linear from -1 to 1 and logarithmic beyond"
     else:
         axes.set_xlim(low - margin, high + 2 * margin)
     axes.set_xlabel(wrapped(xlabel, width=64))
