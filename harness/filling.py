@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,37 @@ def check_range(claim: Claim, treated: UnitValues, *, control: UnitValues) -> No
                 f"claim {claim.id!r}: {what} has {found.flat[0]:g}, no {claim.metric.unit} ({low:g} to {high:g}); "
                 "the metric or its unit is wrong"
             )
+
+
+def check_repeated(claim: Claim, treated: UnitValues, *, controls: Sequence[UnitValues]) -> None:
+    """Raise StatisticsError where most units have the very values of units in other clusters: one prompt, many names.
+
+    Values that are counts or shares repeat by themselves, and so does what a model is certain of in one measurement;
+    that most units agree to the last digit in every measurement, the controls' included, is no chance. Compared are
+    controls on the subject's own units.
+    """
+    rows = [*treated.values, *(row for each in controls if each.units == treated.units for row in each.values)]
+    first: dict[tuple[float, ...], str] = {}
+    repeated: list[tuple[str, str]] = []
+    clusters = dict(zip(treated.units, treated.clusters, strict=True))
+    for unit, *values in zip(treated.units, *(row.tolist() for row in rows), strict=True):
+        if all(map(_is_share, values)):
+            continue
+        same = first.setdefault(tuple(values), unit)
+        if clusters[same] != clusters[unit]:
+            repeated.append((same, unit))
+    if len(first) > 1 and 2 * len(repeated) >= len(treated.units):  # one value alone is no variation
+        one, other = repeated[0]
+        raise StatisticsError(
+            f"claim {claim.id!r}: {len(repeated)} of {len(treated.units)} units have the very values of a unit in "
+            f"another cluster, in every measurement ({other!r} those of {one!r}): the same prompts under other names "
+            "are no independent units; draw different ones, or give equal ones the same cluster"
+        )
+
+
+def _is_share(value: float) -> bool:
+    """Whether a number is a whole one or a share of up to 1,000 things: such values repeat by themselves."""
+    return abs(float(Fraction(value).limit_denominator(1_000)) - value) < 1e-12
 
 
 def check_limits(margin: Margin, values: NDArray[np.float64]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harness.contrasts import Against, Contrast, contrasts_of, ranks_of
 from harness.declaration import Claim, Margin, bootstrap_for
 from harness.errors import StatisticsError
-from harness.filling import check_limits, check_range
+from harness.filling import check_limits, check_range, check_repeated
 from harness.stats.records import Condition, Judgement, Rule, Sampling
 from harness.values import UnitValues
 
@@ -67,6 +67,7 @@ def judge_evidence(
     if treated is None:
         raise StatisticsError(f"claim {claim.id!r} has no treated values")
     contrasts = [contrast for entry in against for contrast in contrasts_of(claim, treated, entry=entry)]
+    check_repeated(claim, treated, controls=[contrast.against for contrast in contrasts])
     for contrast in contrasts:
         check_range(claim, contrast.treated, control=contrast.against)
     return {
@@ -214,8 +215,7 @@ def _share(claim: Claim, entry: Mapping[str, Any], *, rng: np.random.Generator) 
         sampling = mean_sampling(row, clusters=values.clusters, method=method, rng=rng, resamples=RESAMPLES)
         share = sampling.estimate
         low, high = (sampling.bound(0.025, side=side) for side in _SIDES)
-    name = entry["component"]
-    return {"component": name, "share": share, "low": low, "high": high, "passenger": low <= 0 <= high}
+    return {"component": entry["component"], "share": share, "low": low, "high": high, "passenger": low <= 0 <= high}
 
 
 def _judgement(

@@ -21,7 +21,7 @@ from harness.bound_claim import BoundClaim, Options
 from harness.catalog import find_claim
 from harness.errors import DeclarationError, StatisticsError, StoreError
 from harness.evidence import Record, from_json
-from harness.filling import check_range, check_treated
+from harness.filling import check_range, check_repeated, check_treated
 from harness.lock import NAME, read_lock, sha256_of, write_lock
 from harness.looks import looks, standing, store_folders
 from harness.plugin_checks import check_places
@@ -273,14 +273,39 @@ def test_the_codes_hash_follows_imports_of_the_project(tmp_path: Path) -> None:
     assert first == more
 
 
+@pytest.mark.parametrize(
+    ("top", "body"),
+    [
+        ("import fixtures.sums as sums", "sums.draw(2)"),
+        ("import fixtures.sums", "fixtures.sums.draw(2)"),
+        ("import fixtures.sums, fixtures.other", "fixtures.sums.draw(2)"),
+        ("import fixtures.sums\nimport fixtures.other", "fixtures.sums.draw(2)"),
+        ("import fixtures", "fixtures.handed_on(2)"),
+        ("import fixtures as given", "given.handed_on(2)"),
+        ("from fixtures import sums", "sums.draw(2)"),
+        ("", "import fixtures.sums as sums; sums.draw(2)"),
+        ("", "import fixtures.sums; fixtures.sums.draw(2)"),
+    ],
+)
+def test_the_codes_hash_follows_every_form_of_import(tmp_path: Path, top: str, body: str) -> None:
+    text = MEASURED.replace("from fixtures.sums import draw", top).replace("helper(draw(2))", body)
+    sums = ("def draw(n):\n    return n\n", "def draw(n):\n    return n + 1\n", "def draw(n):\n    return n  # same\n")
+    first, changed, same = (body_of(tmp_path / str(i), text, each) for i, each in enumerate(sums))
+    assert first != changed
+    assert first == same
+
+
 def body_of(root: Path, test: str, sums: str) -> str:
     (root / "claims" / "toy").mkdir(parents=True)
     (root / "fixtures").mkdir()
     (root / "fixtures" / "sums.py").write_text(sums)
+    (root / "fixtures" / "other.py").write_text("X = 1\n")
+    (root / "fixtures" / "__init__.py").write_text("from fixtures.sums import draw as handed_on\n")
     path = root / "claims" / "toy" / "test_it.py"
     path.write_text(test)
     scope: dict[str, object] = {"__name__": "toy"}
-    code = compile(test.replace("from fixtures.sums import draw", "draw = abs"), str(path.resolve()), "exec")
+    without_imports = re.sub(r"^(from|import) fixtures.*$", "draw = abs", test, flags=re.MULTILINE)
+    code = compile(without_imports, str(path.resolve()), "exec")
     exec(code, scope)
     return body_sha256(scope["test_it"], root=root)  # type: ignore[arg-type]
 
@@ -661,6 +686,27 @@ def test_a_binary_metric_takes_0_and_1_alone_and_what_stands_in_for_it_against_a
         check_treated(claim, half, n_units=12, subject=None)
     check_treated(claim, replace(half, values=np.ones((1, 12))), n_units=12, subject=None)
     check_range(claim, half, control=half)
+
+
+def test_prompts_repeated_under_other_names_are_refused() -> None:
+    claim = replace(CLAIM, metric=replace(CLAIM.metric, unit="nats"))
+    drawn = np.random.default_rng(0).normal(size=(2, 64))
+    repeated = np.tile(drawn[:, :2], 32)
+    units = [f"u{i}" for i in range(64)]
+
+    def asked(values: Any, clusters: Any = None) -> None:
+        rows = [unit_values(row[None], components=[name], units=units, clusters=clusters)
+                for name, row in zip(("joint", "control"), values, strict=True)]  # fmt: skip
+        check_repeated(claim, rows[0], controls=rows[1:])
+
+    with pytest.raises(StatisticsError, match=r"62 of 64 units have the very values .* \('u2' those of 'u0'\)"):
+        asked(repeated)
+    asked(drawn)
+    asked(repeated, [f"c{i % 2}" for i in range(64)])  # one cluster each: they count once
+    asked(np.stack([repeated[0], drawn[1]]))  # another control on each: certain, not repeated
+    asked(repeated > 0)
+    asked(np.round(3 * repeated) / 3)
+    asked(np.full((2, 64), 0.123456789))  # no variation, which is said elsewhere
 
 
 # -- under pytest ------------------------------------------------------------------------------------------------
