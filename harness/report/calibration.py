@@ -50,7 +50,9 @@ def _worlds(worlds: Mapping[str, Sequence[Entry]], *, products: Mapping[str, Ent
     yield (
         "Freshly initialised models, discovery run anew in each, preconditions off. Of 93 worlds one may support a "
         "claim (upper 95 % bound 5 %). A world in which the claim is `invalid` tries nothing: the bound is of the "
-        "others. Not calibration but description: `some part` counts worlds in which one component alone would pass."
+        "others, and of worlds of this kind: not of weights drawn at another scale, nor of heads picked by hand. Where "
+        "few worlds were measured the bound is wide. Not calibration but description: `some part` counts worlds in "
+        "which one component alone would pass."
     )
     for architecture, claims in worlds.items():
         yield f"### {inline(architecture)}"
