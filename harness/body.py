@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,12 +20,16 @@ _NO_CODE = ("annotation", "returns", "type_comment", "kind", "ctx", "type_params
 """Fields of the syntax tree that change nothing that is measured."""
 
 
+_Place = tuple[Path, str | None]
+"""A file of the project and a name in it; without a name all that it defines."""
+
+
 @dataclass(frozen=True)
 class _Source:
-    """A file's definitions, and where its imported names come from."""
+    """A file's definitions, and where its imported names come from; `import a.b` and `import a.c` both bind `a`."""
 
     definitions: Mapping[str, tuple[ast.stmt, ...]]
-    imported: Mapping[str, tuple[Path, str | None]]
+    imported: Mapping[str, tuple[_Place, ...]]
 
 
 def body_sha256(test: Callable[..., None], *, root: Path) -> str:
@@ -48,16 +52,14 @@ def _sha256(path: Path, name: str, root: Path, _changed: int) -> str:
 
 def _reached(path: Path, name: str, *, root: Path) -> Iterator[tuple[tuple[str, str], str]]:
     """(file and name, code) of a definition and of all that it uses, each once."""
-    waiting: list[tuple[Path, str | None]] = [(path, name)]
+    waiting: list[_Place] = [(path, name)]
     seen = set(waiting)
     while waiting:
         place, wanted = waiting.pop()
         source = _read(place, root, place.stat().st_mtime_ns)
-        names = source.definitions if wanted is None else (wanted,)
-        used: list[tuple[Path, str | None]] = []
-        for each in names:
-            if each in source.imported:
-                used.append(source.imported[each])
+        used: list[_Place] = []
+        for each in _wanted(source, wanted, path=place):
+            used += source.imported.get(each, ())
             for number, statement in enumerate(source.definitions.get(each, ())):
                 yield (place.relative_to(root).as_posix(), f"{each}:{number}"), _code(statement)
                 used += _used(statement, source, path=place, root=root)
@@ -65,15 +67,21 @@ def _reached(path: Path, name: str, *, root: Path) -> Iterator[tuple[tuple[str, 
         seen.update(used)
 
 
-def _used(statement: ast.stmt, source: _Source, *, path: Path, root: Path) -> list[tuple[Path, str | None]]:
+def _wanted(source: _Source, name: str | None, *, path: Path) -> Iterable[str]:
+    """The name, or all of a file; of a package also what it only hands on."""
+    if name is not None:
+        return (name,)
+    return {**source.definitions, **source.imported} if path.name == "__init__.py" else source.definitions
+
+
+def _used(statement: ast.stmt, source: _Source, *, path: Path, root: Path) -> list[_Place]:
     """The project's definitions that one of a module's statements mentions, but for a claim's declaration."""
     nodes = [node for part in _parts(statement) for node in ast.walk(part)]
     mentioned = {node.id for node in nodes if isinstance(node, ast.Name)}
     used = [(path, one) for one in mentioned if one in source.definitions]
-    found = [source.imported[one] for one in mentioned if one in source.imported]
+    found = [place for one in mentioned for place in source.imported.get(one, ())]
     for node in nodes:
-        if isinstance(node, ast.ImportFrom):
-            found += _from_project(node, path=path, root=root).values()
+        found += [place for places in _imported(node, path=path, root=root).values() for place in places]
     return [*used, *found]
 
 
@@ -84,10 +92,11 @@ def _parts(statement: ast.stmt) -> Sequence[ast.AST]:
 @lru_cache(maxsize=256)
 def _read(path: Path, root: Path, _changed: int) -> _Source:
     definitions: dict[str, tuple[ast.stmt, ...]] = {}
-    imported: dict[str, tuple[Path, str | None]] = {}
+    imported: dict[str, tuple[_Place, ...]] = {}
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(statement, ast.ImportFrom):
-            imported |= _from_project(statement, path=path, root=root)
+        for name, places in _imported(statement, path=path, root=root).items():
+            before = imported.get(name, ()) if isinstance(statement, ast.Import) else ()
+            imported[name] = (*before, *places)
         for name in _names(statement):
             definitions[name] = (*definitions.get(name, ()), statement)
     return _Source(definitions, imported)
@@ -103,20 +112,43 @@ def _names(statement: ast.stmt) -> list[str]:
     return []
 
 
-def _from_project(statement: ast.ImportFrom, *, path: Path, root: Path) -> dict[str, tuple[Path, str | None]]:
+def _imported(node: ast.AST, *, path: Path, root: Path) -> dict[str, tuple[_Place, ...]]:
+    """By the name that an import binds, where in the project it comes from; empty for anything else."""
+    if isinstance(node, ast.ImportFrom):
+        return {name: (place,) for name, place in _from_project(node, path=path, root=root).items()}
+    found: dict[str, tuple[_Place, ...]] = {}
+    for alias in node.names if isinstance(node, ast.Import) else ():
+        parts = alias.name.split(".")
+        # `import a.b` binds a, by which all of a.b is reached; `import a.b as c` binds a.b alone.
+        modules = [parts] if alias.asname else [parts[:end] for end in range(1, len(parts) + 1)]
+        files = (file for module in modules for file in _files(root.joinpath(*module)) if _own(file, root))
+        name = alias.asname or parts[0]
+        found[name] = (*found.get(name, ()), *((file, None) for file in files))
+    return found
+
+
+def _from_project(statement: ast.ImportFrom, *, path: Path, root: Path) -> dict[str, _Place]:
     """Where names imported from the project's own files come from; a whole file where that is what is imported."""
     module = (statement.module or "").split(".") if statement.module else []
     folder = path.parents[statement.level - 1] if statement.level else root
     place = folder.joinpath(*module)
-    found: dict[str, tuple[Path, str | None]] = {}
+    found: dict[str, _Place] = {}
     for alias in statement.names:
-        choices = ((place / f"{alias.name}.py", None), (place.with_suffix(".py"), alias.name))
-        for file, name in (*choices, (place / "__init__.py", alias.name)):
-            own = file.is_file() and root in file.parents and _LIBRARY not in file.parents
-            if own:
+        choices = ((place / f"{alias.name}.py", None), *((file, alias.name) for file in _files(place)))
+        for file, name in choices:
+            if _own(file, root):
                 found[alias.asname or alias.name] = (file, name)
                 break
     return found
+
+
+def _files(module: Path) -> tuple[Path, Path]:
+    """Where a module's code can stand: its file, or that of a package."""
+    return module.with_suffix(".py"), module / "__init__.py"
+
+
+def _own(file: Path, root: Path) -> bool:
+    return file.is_file() and root in file.parents and _LIBRARY not in file.parents
 
 
 def _code(node: ast.AST) -> str:

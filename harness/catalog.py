@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,10 @@ def all_claims(claims: Path, *, mechanism: str | None = None) -> list[CatalogEnt
         except Exception as error:  # whatever a user's mechanism.py raises on import
             problems.append(f"{folder / 'mechanism.py'} cannot be imported: {type(error).__name__}: {error}")
         else:
-            found += _claims_of(opened, problems=problems)
+            wrong: list[str] = []
+            claims_here = list(_claims_of(opened, problems=wrong))
+            problems += wrong or _misnamed(opened, claims_here)
+            found += claims_here
     problems += _repeated_ids(found)
     if problems:
         raise DeclarationError("\n".join(problems))
@@ -78,6 +81,32 @@ def find_claim(claim_id: str, *, claims: Path) -> CatalogEntry:
         hint = did_you_mean(claim_id, found)
         raise DeclarationError(f"no claim {claim_id!r} below {folder}; there are: {listed}.{hint}")
     return found[claim_id]
+
+
+def misnamed_expectations(mechanism: Mechanism) -> list[str]:
+    """What is wrong with the ids under `[expectations.]`: a verdict for no claim would be registered by nobody.
+
+    Ids that a test file spells out are believed; only for another one are the folder's files imported. Where those
+    cannot be, nothing is said: the claims are not known then, and whoever reads the files says what is wrong.
+    """
+    text = "".join(path.read_text(encoding="utf-8") for path in mechanism.folder.glob("test_*.py"))
+    named = mechanism.subjects.expectations
+    if all(f'"{claim_id}"' in text or f"'{claim_id}'" in text for claim_id in named):
+        return []
+    wrong: list[str] = []
+    found = list(_claims_of(mechanism, problems=wrong))
+    return [] if wrong else _misnamed(mechanism, found)
+
+
+def _misnamed(mechanism: Mechanism, found: Sequence[CatalogEntry]) -> list[str]:
+    ids = [entry.claim.id for entry in found]
+    file = mechanism.subjects
+    return [
+        f'{file.path}: [expectations."{claim_id}"] is of no claim of this folder; there are: '
+        f"{', '.join(ids) or 'none'}.{did_you_mean(claim_id, ids)}"
+        for claim_id in file.expectations
+        if claim_id not in ids
+    ]
 
 
 def _claims_of(mechanism: Mechanism, *, problems: list[str]) -> Iterator[CatalogEntry]:

@@ -14,7 +14,7 @@ from harness.subjects import Subject, SubjectsFile, head_problems, read_subjects
 
 
 def chosen_subject(
-    bound: BoundClaim, target: Any, *, loaded: Loaded, announce: Announce | None = None
+    bound: BoundClaim, target: Any, *, loaded: Loaded, model: Any = None, announce: Announce | None = None
 ) -> Subject | None:
     """The subject of a claim on a model; None where the claim is about the model as a whole.
 
@@ -22,6 +22,7 @@ def chosen_subject(
         bound: the claim, the model's id and the options.
         target: the loaded model, or its weights.
         loaded: what runs discovery once for each model.
+        model: of a claim on weights alone, the loaded model that they belong to, where it could be loaded.
         announce: called with lines of progress.
 
     Raises:
@@ -42,7 +43,7 @@ def chosen_subject(
     else:
         found = registered.subject(bound.model_id, class_name=class_name)
         if found is not None:
-            _check_fingerprint(bound, target)
+            _check_fingerprint(bound, model if bound.needs_weights_only else target)
     if found is None:
         found = _discovered(bound, target, loaded, announce)
     problems = head_problems(found.heads, model_id=bound.model_id, n_layers=target.n_layers, n_heads=target.n_heads)
@@ -67,14 +68,18 @@ def _given(heads: tuple[str, ...], class_name: str, *, registered: SubjectsFile,
     )
 
 
-def _check_fingerprint(bound: BoundClaim, target: Any) -> None:
-    """Refuse other weights under the name of a model whose heads are registered; a fingerprint is of one dtype."""
+def _check_fingerprint(bound: BoundClaim, model: Any) -> None:
+    """Refuse other weights under the name of a model whose heads are registered; heads are found in float32."""
     known = bound.mechanism.subjects.fingerprint(bound.model_id)
-    if known is None or bound.needs_weights_only or bound.options.dtype != "float32" or known == target.fingerprint:
+    if known is None or model is None:
+        return
+    in_float32 = bound.options.dtype == "float32"
+    found = model.fingerprint if in_float32 else getattr(model, "float32_fingerprint", None)
+    if found in (known, None):  # None: the weights were loaded with fewer digits than they have in float32
         return
     raise DeclarationError(
         f"claim {bound.claim.id!r}: this is not the {bound.model_id!r} whose heads are registered in "
-        f"{bound.mechanism.subjects.path} (fingerprint {target.fingerprint[:16]}, registered {known[:16]}): bring its "
+        f"{bound.mechanism.subjects.path} (fingerprint {found[:16]}, registered {known[:16]}): bring its "
         f"weights back, or find the heads of this one with `mechclaims discover {bound.mechanism.name}`"
     )
 

@@ -54,8 +54,10 @@ def direct_logits(
         against: [prompt], a token whose logit is taken from it.
 
     Raises:
-        InterventionError: unknown or overlapping kinds, no such position or token, or an architecture not covered.
+        InterventionError: prompts that lack a member, unknown or overlapping kinds, no such position or token, or an
+            architecture not covered.
     """
+    _require_members(prompts)
     engine = Engine.of(model)
     kinds = _checked_kinds(engine, of)
     where = np.broadcast_to(np.asarray(positions, dtype=np.int64), (len(prompts),))
@@ -124,6 +126,22 @@ def _names(engine: Engine, kind: Kind) -> list[str]:
     if kind == "neuron":
         return [f"{layer}.neuron{neuron}" for layer in layers for neuron in range(engine.d_mlp)]
     return [f"{layer}.{kind}" for layer in layers]
+
+
+def _require_members(prompts: Prompts) -> None:
+    """Refuse prompts that would fail after the measurement: attention scores do with fewer members than this."""
+    needed = {
+        "units": "one id per prompt",
+        "templates": "one cluster id per prompt, `units` again where each is its own",
+        "batches": "(row numbers, those prompts)",
+        "tensor": "the tokens",
+    }
+    missing = [f"{name!r} ({what})" for name, what in needed.items() if not hasattr(prompts, name)]
+    if missing:
+        raise InterventionError(
+            f"prompts of class {type(prompts).__name__} lack {', '.join(missing)}; direct_logits needs them "
+            "(harness.roles.Prompts)"
+        )
 
 
 def _checked_kinds(engine: Engine, of: Sequence[Kind]) -> tuple[Kind, ...]:

@@ -21,6 +21,8 @@ from harness.store import BASELINE, RUN_INFO, RUNS
 _LINES = re.compile(r'\A\{\n "claim": \{\n  "id": "([^"\\]+)"'), re.compile(r'\n "model": \{\n  "id": "([^"\\]+)"')
 _END = re.compile(r'\n "cost": (\{[^{}]*\}),\n.*?\n "content_hash": "([0-9a-f]{64})"\n\}\n\Z', re.DOTALL)
 _SEEDS = re.compile(r'\n "seeds": (\{[^{}]*\}),\n')
+_LOOKED_AT = ("confirmation", "exploratory")
+"""Splits on which a claim is judged: on the second one by other prompts, but its declaration was tried all the same."""
 _RUN_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 
 
@@ -127,7 +129,7 @@ def _look(path: Path, began: str) -> Look | None:
     """What a record says of when it was measured; None where it was not."""
     try:
         content = _outline(path.read_text(encoding="utf-8"))
-        if content["judgement"] is None or content["seeds"].get("split", "confirmation") != "confirmation":
+        if content["judgement"] is None or content["seeds"].get("split", "confirmation") not in _LOOKED_AT:
             return None
         at = str((content.get("cost") or {}).get("at") or began)
         return Look(content["claim"]["id"], content["model"]["id"], at, str(content["content_hash"]))

@@ -40,6 +40,11 @@ class Loaded:
         assert self._model is not None
         return self._model
 
+    @property
+    def asks(self) -> bool:
+        """Whether models are checked at all."""
+        return self._check is not None
+
     def problem(self, model: Model) -> str | None:
         """Why no claim can be asked of a model, or None; checked once for each fingerprint."""
         if self._check is None:

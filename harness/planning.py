@@ -98,13 +98,17 @@ def parse_subjects(given: str) -> tuple[str, ...] | Path:
     """Heads of `--subjects 5.1,5.5`, or the file of `mechclaims discover` that it names.
 
     Raises:
-        DeclarationError: neither heads nor a file, or a file that is no subjects file.
+        DeclarationError: neither heads nor a file, or a file that is no subjects file or is about no model.
     """
     if not re.fullmatch(r"([\d.,\s]|resid_\w+)+", given):
         path = Path(given)
         if not path.is_file():
             raise DeclarationError(f"--subjects {given!r} is neither heads like 5.1,5.5 nor a file")
-        read_subjects(path)
+        if not read_subjects(path).models:
+            form = '[models."ID".classes.NAME] with heads, selected_by, source and split'
+            raise DeclarationError(
+                f"--subjects {given!r} names no model; expected {form}, as `mechclaims discover` writes"
+            )
         return path
     heads = tuple(part.strip() for part in given.split(",") if part.strip())
     for head in heads:

@@ -15,13 +15,13 @@ from harness.claim import Evidence, declared
 from harness.declaration import Claim
 from harness.errors import MechclaimsError, ModelNotHere
 from harness.evidence import Record
-from harness.mechanism import Mechanism, open_mechanism
 from harness.outcomes import outcome_of, properties_of
 from harness.papers import paper_problems
 from harness.planning import availability_of, plan_lines, subject_problems
-from harness.plugin_checks import bound_of, check_chosen, check_places, check_shadowing, without_model
+from harness.plugin_checks import bound_of, check_chosen, check_places, check_shadowing, lock_lines, without_model
 from harness.plugin_compare import add_compare_options, bound_to_baseline, start_gate
 from harness.plugin_faults import Faults
+from harness.plugin_folders import Folders
 from harness.plugin_options import (
     add_options,
     check_options,
@@ -45,7 +45,7 @@ FIXTURES = ("model", "weights", "subject", "evidence", "rng")
 _run = pytest.StashKey[RunFolder]()
 _faults = pytest.StashKey[Faults]()
 _loaded = pytest.StashKey[Loaded]()
-_mechanisms = pytest.StashKey[dict[Path, Mechanism]]()
+_folders = pytest.StashKey[Folders]()
 _ids = pytest.StashKey[dict[str, str]]()
 
 
@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_faults] = Faults(config.stash[_run])
     config.pluginmanager.register(config.stash[_faults])
     config.stash[_loaded] = Loaded(check=checked_into(config.stash[_run]))
-    config.stash[_mechanisms] = {}
+    config.stash[_folders] = Folders()
     config.stash[_ids] = {}
     start_gate(config, folder=config.stash[_run])
 
@@ -84,13 +84,15 @@ def pytest_configure_node(node: Any) -> None:
 # -- collection --------------------------------------------------------------------------------------------------
 
 
-def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> None:
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> list[pytest.Item] | None:
     """Check a claim's declaration before pytest makes tests of it; all problems of a claim in one error."""
     if not hasattr(obj, "__claim__"):
-        return
+        return None
+    mechanism = collector.config.stash[_folders].around(collector)
+    if mechanism is None:
+        return []
     where = f"{collector.path.name}::{name}"
     try:
-        mechanism = _mechanism(collector.config, collector.path.parent)
 
         def around_it(claim: Claim) -> list[str]:
             models = chosen_models(collector.config, claim, mechanism)
@@ -104,6 +106,7 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
     source = f"{collector.path}::{name}"
     if seen.setdefault(claim.id, source) != source:
         raise collector.CollectError(f"claim id {claim.id!r} is declared twice: in {seen[claim.id]} and in {where}")
+    return None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -113,7 +116,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     config = metafunc.config
     claim = declared(test, where=(source := metafunc.definition.nodeid))
-    mechanism = _mechanism(config, metafunc.definition.path.parent)
+    mechanism = config.stash[_folders].mechanism(metafunc.definition.path.parent)
     bound = [
         BoundClaim(claim, test, source, mechanism, model_id, options_of(config, data_seed=seed))
         for model_id in chosen_models(config, claim, mechanism)
@@ -154,7 +157,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
             check_places(_bound_of(session.items), reports=config.stash[_run].reports)
         return None
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-    for line in plan_lines(_bound_of(session.items)):
+    bound = _bound_of(session.items)
+    for line in (*plan_lines(bound), *lock_lines(bound)):
         reporter.write_line(line)
     return True
 
@@ -291,10 +295,3 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def _bound_of(items: Sequence[pytest.Item]) -> list[BoundClaim]:
     return [bound for bound in map(bound_of, items) if bound is not None]
-
-
-def _mechanism(config: pytest.Config, folder: Path) -> Mechanism:
-    known = config.stash[_mechanisms]
-    if folder not in known:
-        known[folder] = open_mechanism(folder)
-    return known[folder]

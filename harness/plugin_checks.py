@@ -9,9 +9,11 @@ import pytest
 
 from harness.bound_claim import BoundClaim
 from harness.errors import MechclaimsError
+from harness.mechanism import Mechanism
 from harness.planning import given_subject_problems
 from harness.registration import lock_of
 from harness.store import baseline_of, check_writable, supported_claims
+from harness.subjects import read_subjects
 
 
 def bound_of(item: pytest.Item) -> BoundClaim | None:
@@ -41,11 +43,24 @@ def check_chosen(bound: Sequence[BoundClaim], *, require: str | None) -> None:
     problems = dict.fromkeys(problem for entry in bound for problem in given_subject_problems(entry))
     if problems:
         raise pytest.UsageError(f"--subjects: {'; '.join(problems)}")
+    check_subjects_file(bound)
     if require is not None and bound and not any(requirable(entry) for entry in bound):
         raise pytest.UsageError(
             f"--require {require}: every chosen test has a registered verdict, by which it passes or fails. --require "
             "is for models without one (your own), and for --subjects and --n-units; leave it out here"
         )
+
+
+def check_subjects_file(bound: Sequence[BoundClaim]) -> None:
+    """Raise UsageError where the file of `--subjects` is about none of the models that claims are asked of."""
+    asked = [entry for entry in bound if entry.options.subjects_file and entry.claim.subject is not None]
+    if not asked:
+        return
+    path = asked[0].options.subjects_file
+    assert path is not None
+    about, models = list(read_subjects(path).models), {entry.model_id: None for entry in asked}
+    if not set(about) & set(models):
+        raise pytest.UsageError(f"--subjects: {path} is about {', '.join(about)}; asked is {', '.join(models)}")
 
 
 def requirable(bound: BoundClaim) -> bool:
@@ -63,12 +78,29 @@ def check_places(bound: Sequence[BoundClaim], *, reports: Path) -> None:
         for folder in {baseline_of(entry.mechanism.folder) for entry in bound} - {None}:
             assert folder is not None
             supported_claims(folder)
-        for mechanism in {entry.mechanism.folder: entry.mechanism for entry in bound}.values():
+        for mechanism in _mechanisms(bound):
             lock_of(mechanism)
         for device in {entry.options.device for entry in bound} - {"cpu"}:
             _check_device(device)
     except MechclaimsError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def lock_lines(bound: Sequence[BoundClaim]) -> list[str]:
+    """What a plan says of the lock: that there is none. UsageError where it is damaged, as the run itself would."""
+    try:
+        locks = {lock_of(mechanism).path for mechanism in _mechanisms(bound)}
+    except MechclaimsError as error:
+        raise pytest.UsageError(str(error)) from None
+    return [
+        f"{lock}: not there, so that no claim is held to what was registered; `mechclaims register` writes it"
+        for lock in sorted(locks)
+        if not lock.exists()
+    ]
+
+
+def _mechanisms(bound: Sequence[BoundClaim]) -> list[Mechanism]:
+    return list({entry.mechanism.folder: entry.mechanism for entry in bound}.values())
 
 
 def _check_device(device: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from harness.compare import (
 )
 from harness.errors import ComparisonError, MechclaimsError
 from harness.plugin_checks import bound_of
+from harness.plugin_scope import Invocation, Key, key_of
 from harness.reporting import RunFolder
 from harness.store import Run, write_atomically
 from harness.workers import is_worker
@@ -53,8 +54,10 @@ def start_gate(config: pytest.Config, *, folder: RunFolder) -> None:
         rules, baseline = _asked_for(config)
     except MechclaimsError as error:
         raise pytest.UsageError(str(error)) from None
-    if baseline is not None:
-        config.pluginmanager.register(Gate(config, baseline, rules=rules, folder=folder), NAME)
+    if baseline is None:
+        return
+    if config.pluginmanager.register(Gate(config, baseline, rules=rules, folder=folder), NAME) is None:
+        raise pytest.UsageError(f"--compare: `-p no:{NAME}` blocks the comparison; take it out of the configuration")
 
 
 def bound_to_baseline(bound: Sequence[BoundClaim], config: pytest.Config) -> list[BoundClaim]:
@@ -72,40 +75,44 @@ class Gate:
         self.config, self.baseline, self.rules, self.folder = config, baseline, rules, folder
         self.any_model = bool(config.getoption("--compare-any-model"))
         self.fails = config.getoption("--compare-fail") is not None
-        self.left_out: set[tuple[str, str, int]] = set()
+        self.invocation = Invocation(config)
         self.found: Comparison | None = None
-        self._fingerprints: dict[tuple[str, str, int], str] | None = None
+        self._fingerprints: dict[Key, str] | None = None
 
     def on_its_prompts(self, bound: BoundClaim) -> BoundClaim:
         """The claim with the prompts of the baseline's model, where the baseline has a record of it."""
         if self._fingerprints is None:
             records = (record for _, record in self.baseline.plain_records() if record["model"].get("fingerprint"))
-            self._fingerprints = {_key(record): record["model"]["fingerprint"] for record in records}
-        drawn_for = self._fingerprints.get((bound.claim.id, bound.model_id, bound.options.data_seed))
+            self._fingerprints = {key_of(record): record["model"]["fingerprint"] for record in records}
+        drawn_for = self._fingerprints.get(_key(bound))
         return replace(bound, options=replace(bound.options, drawn_for=drawn_for)) if drawn_for else bound
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Remember what `-k`, `-m` and the like left out: it is not missing."""
-        for item in items:
-            if bound := bound_of(item):
-                self.left_out.add((bound.claim.id, bound.model_id, bound.options.data_seed))
+        """Remember what the invocation's own `-k` and `-m` left out: it is not missing."""
+        left_out = map(bound_of, self.invocation.left_out_of(items))
+        self.invocation.left_out |= {_key(bound) for bound in left_out if bound}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell an xdist worker what the invocation chooses by; its own arguments do not say it."""
+        self.invocation.tell(node)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """What an xdist worker left out; the controller collects nothing itself."""
-        self.left_out |= {tuple(key) for key in getattr(node, "workeroutput", {}).get(_LEFT_OUT, ())}
+        self.invocation.left_out |= {Key(*key) for key in getattr(node, "workeroutput", {}).get(_LEFT_OUT, ())}
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Compare; runs after the run folder was completed."""
         if is_worker(self.config):
-            self.config.workeroutput[_LEFT_OUT] = [list(key) for key in self.left_out]  # type: ignore[attr-defined]
+            self.config.workeroutput[_LEFT_OUT] = [list(key) for key in self.invocation.left_out]  # type: ignore[attr-defined]
             return
-        if self.config.option.collectonly or self.config.getoption("--dry-run") or exitstatus in _ENDED_EARLY:
+        if exitstatus in _ENDED_EARLY or not self.invocation.measures:
             return
         run = Run(self.folder.path, {"finished": True})
         self.found = compare_runs(
-            self.baseline, run, rules=self.rules, any_model=self.any_model, asked=_Scope(self.config, self.left_out)
+            self.baseline, run, rules=self.rules, any_model=self.any_model, asked=self.invocation.asks_for
         )
         if run.path.is_dir():
             write_atomically(run.path / MARKDOWN, text=comparison_markdown(self.found))
@@ -123,29 +130,6 @@ class Gate:
             terminalreporter.write_line("shown only; with --compare-fail EXPR regressions fail the run")
 
 
-class _Scope:
-    """Which records of the baseline this run was asked for, by its arguments and options."""
-
-    def __init__(self, config: pytest.Config, left_out: set[tuple[str, str, int]]) -> None:
-        self.root, self.left_out = config.rootpath, left_out
-        self.models: list[str] | None = config.getoption("--model")
-        self.seeds = set(config.getoption("--data-seed") or [0])
-        self.profile = config.getoption("--profile")
-        self.places = [_place(argument, base=config.invocation_params.dir) for argument in config.args]
-
-    def __call__(self, record: Mapping[str, Any]) -> bool:
-        _, model, seed = key = _key(record)
-        if key in self.left_out or seed not in self.seeds or (self.models is not None and model not in self.models):
-            return False
-        # Which models another profile takes is not known here.
-        same_profile = self.models is not None or record["options"]["profile"] == self.profile
-        file, _, test = str(record["claim"].get("source", "")).partition("::")
-        source = (self.root / file).resolve()
-        return same_profile and any(
-            (source == place or place in source.parents) and named in ("", test) for place, named in self.places
-        )
-
-
 def _asked_for(config: pytest.Config) -> tuple[Rules, Run | None]:
     path, expression = config.getoption("--compare"), config.getoption("--compare-fail")
     rules = parse_rules(DEFAULT if expression is None else expression)
@@ -160,11 +144,5 @@ def _asked_for(config: pytest.Config) -> tuple[Rules, Run | None]:
     return rules, open_baseline(Path(path))
 
 
-def _place(argument: str, *, base: Path) -> tuple[Path, str]:
-    """File or folder of an argument, and its test's name without the model in brackets."""
-    file, _, test = argument.partition("::")
-    return (base / file).resolve(), test.partition("[")[0]
-
-
-def _key(record: Mapping[str, Any]) -> tuple[str, str, int]:
-    return str(record["claim"]["id"]), str(record["model"]["id"]), int(record["seeds"]["data_seed"])
+def _key(bound: BoundClaim) -> Key:
+    return Key(bound.claim.id, bound.model_id, bound.options.data_seed)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.bound_claim import CONFIRMATION, EXPLORATORY, Split
 from harness.claim import Evidence
 from harness.declaration import Claim
 from harness.errors import DeclarationError, StatisticsError
@@ -77,7 +78,8 @@ def _preconditions(record: Entry, claim: Claim) -> tuple[list[Entry], str | None
     evidence = Evidence(claim, 0, Streams(()))
     for entry in record["preconditions"]:
         evidence.precondition(entry["name"], value=entry["value"], at_least=entry["at_least"])
-    return evidence.sections.get("preconditions", []), evidence.failed_precondition()
+    ignored = record["exploratory"] and record["options"].get("ignore_preconditions")
+    return evidence.sections.get("preconditions", []), None if ignored else evidence.failed_precondition()
 
 
 def _sampled(record: Entry, claim: Claim, *, failed: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -120,9 +122,16 @@ def _check_filled(record: Entry, claim: Claim, found: Restored) -> None:
 
 
 def _stream(record: Entry, claim: Claim) -> np.random.Generator:
-    """The stream from which the measurement drew its resamples."""
+    """The stream from which the measurement drew its resamples.
+
+    Older exploratory records are of the confirmation split; one of the exploratory split that no longer says that it is
+    exploratory was edited, and its resamples do not come out.
+    """
     fingerprint = str(record["options"].get("drawn_for") or record["model"]["fingerprint"])
-    return streams_of(claim, fingerprint=fingerprint, data_seed=record["seeds"]["data_seed"]).for_("intervals")
+    chosen = record["exploratory"] and record["seeds"].get("split") == EXPLORATORY
+    split: Split = EXPLORATORY if chosen else CONFIRMATION
+    streams = streams_of(claim, fingerprint=fingerprint, data_seed=record["seeds"]["data_seed"], split=split)
+    return streams.for_("intervals")
 
 
 def _as_far_as_known(record: Entry, judged: Entry) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Whether a model can be asked at all: the checks that stand before its first claim in a run.
 
-A model announces nothing, so that every check works on token ids alone: on *the model's own writing*, sequences that
-are sampled from it, each token given those before it, after one random token. Whatever a model was trained on, it must
-find its own writing likelier in order than shuffled. No claim is answered here, and a model that passes may still lack
-every mechanism; one that fails makes its claims `invalid`, for their numbers would mean nothing.
+A model announces nothing, so that every check but one works on token ids alone: on *the model's own writing*, sequences
+that are sampled from it, each token given those before it, after one random token. Whatever a model was trained on, it
+must find its own writing likelier in order than shuffled. The other one asks the weights themselves, because random
+ones of another scale than the untrained twin's predict sharply or flatly enough to look trained
+(`harness.weight_order`). No claim is answered here, and a model that passes may still lack every mechanism; one that
+fails makes its claims `invalid`, for their numbers would mean nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from harness.errors import MechclaimsError, ModelError
 from harness.interventions import Engine, HookEngine, Replace, engine_of
 from harness.interventions.recast import drawn_anew, log_probs_in
 from harness.seeding import Streams
+from harness.weight_order import permuted_weights
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
 SHARPER = 1.5
 """How many times further from a uniform guess than the untrained twin's predictions are, or nearer: twins of one
 architecture differ by a factor of at most 1.5 (measured on five kinds, six seeds each; the five shipped families differ
-from theirs by 2.3 and more)."""
+from theirs by 2.3 and more). Random weights of another scale than the twin's differ as well, which is why the weights
+are asked too."""
 BY_CHANCE = 1 / 700
 """How often the loss of normal draws would rise as much as it must on shuffled tokens, were their order nothing."""
 ABLATION_NATS = 0.01
@@ -77,7 +81,7 @@ class Battery:
 
 
 def run_battery(model: Model) -> Battery:
-    """The five checks of a model; equal for equal fingerprints but for the seconds.
+    """The six checks of a model; equal for equal fingerprints but for the seconds.
 
     A check that cannot be computed (a value is not finite, the model cannot be run) fails with the error as its reason;
     those after it are asked all the same.
@@ -203,6 +207,7 @@ def _reproducibility(trial: _Trial) -> tuple[bool, float, str]:
 
 _CHECKS: dict[str, Callable[[_Trial], tuple[bool | None, float | None, str]]] = {
     "random baseline": _random_baseline,
+    "permuted weights": lambda trial: permuted_weights(trial.model),
     "shuffle control": _shuffle_control,
     "ablation": _ablation,
     "numerical stability": _stability,

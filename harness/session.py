@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.bound_claim import BoundClaim, Options, applies
+from harness.bound_claim import CONFIRMATION, BoundClaim, Options, Split, applies, options_of
 from harness.chosen_subject import chosen_subject
 from harness.claim import Evidence, declared
 from harness.declaration import Claim
@@ -22,9 +22,11 @@ from harness.evidence import Record
 from harness.interventions import slow_path_note
 from harness.mechanism import Announce, discovery_streams, folder_of, import_file, open_mechanism
 from harness.memory import Loaded
+from harness.models.registry import find
 from harness.recording import record_of
 from harness.registration import check_registered, with_registration
 from harness.seeding import Streams
+from harness.soundness import Soundness, soundness_of
 from harness.subjects import Subject
 
 __all__ = [
@@ -43,6 +45,9 @@ __all__ = [
     "run",
     "streams_of",
 ]
+
+
+IGNORED = "Neither preconditions nor the sanity battery decided anything here: they were to be ignored."
 
 
 @dataclass
@@ -97,16 +102,21 @@ def prepare(
         target: a model or weights to use in place of the one that `bound.model_id` names (negatives, null worlds).
         subject: heads to use in place of the registered ones.
     """
-    missing = None
+    sound = Soundness()
     if target is None:
         target = _target(bound, loaded)
-        if not (bound.needs_weights_only or bound.options.ignore_preconditions):  # negatives are no sound models
-            missing = loaded.problem(target)
-    drawn_for = bound.options.drawn_for or target.fingerprint
-    streams = streams_of(bound.claim, fingerprint=drawn_for, data_seed=bound.options.data_seed)
+        if not bound.options.ignore_preconditions:  # negatives are no sound models
+            sound = soundness_of(bound, target, loaded=loaded)
+    missing = sound.problem
+    streams = streams_of(
+        bound.claim,
+        fingerprint=bound.options.drawn_for or target.fingerprint,
+        data_seed=bound.options.data_seed,
+        split=bound.options.split,
+    )
     if subject is None and missing is None:
         try:
-            subject = chosen_subject(bound, target, loaded=loaded, announce=announce)
+            subject = chosen_subject(bound, target, model=sound.model, loaded=loaded, announce=announce)
         except (SubjectNotFound, NotCovered) as error:
             missing = str(error)
     options = bound.options
@@ -123,14 +133,17 @@ def prepare(
     )
     if not bound.needs_weights_only and (slow := slow_path_note(target)):
         evidence.note(slow)
+    for note in (sound.note, IGNORED if options.ignore_preconditions else None):
+        if note:
+            evidence.note(note)
     if missing is not None:
         evidence.invalid(missing)
     return Prepared(bound, target, subject, evidence)
 
 
-def streams_of(claim: Claim, *, fingerprint: str, data_seed: int) -> Streams:
-    """Confirmation streams: they do not exist before the declaration is fixed, and differ between models."""
-    return Streams(("confirmation", claim.id, str(claim.version), claim.hash(), fingerprint, str(data_seed)))
+def streams_of(claim: Claim, *, fingerprint: str, data_seed: int, split: Split = CONFIRMATION) -> Streams:
+    """A split's streams: they do not exist before the declaration is fixed, and differ between models."""
+    return Streams((split, claim.id, str(claim.version), claim.hash(), fingerprint, str(data_seed)))
 
 
 def run(claim_id: str, *, model: str, claims: str | Path = "claims", **options: Any) -> Record:
@@ -143,10 +156,12 @@ def run(claim_id: str, *, model: str, claims: str | Path = "claims", **options: 
         **options: fields of `Options`, e.g. `n_units=16` (which makes the record exploratory).
 
     Raises:
-        DeclarationError: no such claim, or it is not what was registered. ModelError: the model cannot be used.
+        DeclarationError: no such claim or option, the claim is not about this model, or not what was registered.
+        ModelError: the model cannot be used.
     """
     from harness.sanity import run_battery
 
+    asked = options_of(options)
     folder = folder_of(claim_id, claims=Path(claims))
     known = []
     for path in sorted(folder.glob("test_*.py")):
@@ -157,7 +172,8 @@ def run(claim_id: str, *, model: str, claims: str | Path = "claims", **options: 
             claim = declared(test, where=source)
             known.append(claim.id)
             if claim.id == claim_id:
-                bound = BoundClaim(claim, test, source, open_mechanism(folder), model, Options(**options))
+                bound = BoundClaim(claim, test, source, open_mechanism(folder), model, asked)
+                _require_applies(bound)
                 check_registered(bound)
                 return with_registration(measure(bound, loaded=Loaded(check=run_battery)), bound)
     raise DeclarationError(f"no claim {claim_id!r} below {folder}; there are: {', '.join(known) or 'none'}")
@@ -218,13 +234,22 @@ def _target(bound: BoundClaim, loaded: Loaded) -> Any:
     if not bound.needs_weights_only:
         return loaded.get(bound.model_id, device=options.device, dtype=options.dtype)
     from harness.models.gguf_cache import converted_folder
-    from harness.models.registry import find
     from harness.weights import open_weights
 
     file, spec = options.weights.get(bound.model_id), find(bound.model_id)
     if file is None and spec.kind == "packaged":
         file = converted_folder(spec)  # it comes as GGUF, and weights are read from safetensors
     return open_weights(bound.model_id, file=file)
+
+
+def _require_applies(bound: BoundClaim) -> None:
+    """Refuse a model that the claim does not name: pytest leaves it out."""
+    claim = bound.claim
+    if not applies(claim, bound.model_id):
+        find(bound.model_id)  # a model that nobody knows has an error of its own
+        raise DeclarationError(
+            f"claim {claim.id!r} is not about {bound.model_id!r}: it is about {', '.join(claim.models)}"
+        )
 
 
 def _assay_shown(bound: BoundClaim) -> bool:

@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard, get_args
@@ -37,6 +37,8 @@ from typing import Any, TypeGuard, get_args
 from harness.errors import DeclarationError, SubjectNotFound
 from harness.stats.records import Verdict
 
+_EVERY = "*"
+"""Any key of a table."""
 _HEAD = re.compile(r"(\d+)\.(\d+)")
 _FORM = "; write layer.head, e.g. 5.1, or a place in the residual stream, e.g. 5.resid_post"
 _SITE = re.compile(r"(\d+)\.resid_(?:pre|mid|post)")
@@ -165,7 +167,7 @@ def read_subjects(path: Path) -> SubjectsFile:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise DeclarationError(f"{path}: not valid TOML: {error}") from error
-    problems = [*_class_problems(content), *_expectation_problems(content)]
+    problems = _shape_problems(content) or [*_class_problems(content), *_expectation_problems(content)]
     if problems:
         raise DeclarationError(f"{path}:\n" + "\n".join(f"  - {problem}" for problem in problems))
     expectations = {
@@ -219,6 +221,32 @@ def head_problems(heads: Sequence[str], *, model_id: str, n_layers: int, n_heads
     if len(set(heads)) != len(heads):
         problems.append(f"a head is named twice in {', '.join(heads)}")
     return problems
+
+
+def _shape_problems(content: Mapping[str, Any]) -> list[str]:
+    """What is no table where one is needed; nothing else can be read then."""
+    forms = {
+        "models": ((_EVERY, "classes", _EVERY), '[models."ID".classes.NAME] with heads, selected_by, source and split'),
+        "expectations": (
+            (_EVERY, _EVERY),
+            '[expectations."CLAIM"] with "ID" = { verdict = "refuted", reason = "..." }',
+        ),
+    }
+    return [
+        f"{where} is {given!r}, expected {form}"
+        for top, (below, form) in forms.items()
+        for where, given in _not_tables(content.get(top, {}), top, below)
+    ]
+
+
+def _not_tables(given: Any, where: str, below: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Where something else stands than a table, here or below the keys that lead on."""
+    if not isinstance(given, dict):
+        yield where, given
+        return
+    for name, entry in given.items():
+        if below and below[0] in (_EVERY, name):
+            yield from _not_tables(entry, f"{where}.{name}", below[1:])
 
 
 def _class_problems(content: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A small model whose weights nobody trained and which passes for trained: sharper than any fresh initialisation."""
+"""A small model that nobody trained and that passes for trained: sharp predictions, and weights in some order."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
-def save_sharp_model(path: Path, *, scale: float = 2.0, **config: Any) -> Path:
-    """The checkpoint, a random native model with its matrices this many times larger; at 1 it is an untrained one."""
+def save_sharp_model(path: Path, *, scale: float = 2.0, ordered: bool = True, **config: Any) -> Path:
+    """The checkpoint, a random native model with its matrices this many times larger.
+
+    Where they are `ordered`, each keeps a quarter of its directions and its norm, as training leaves few directions;
+    else it is random, and at a scale of 1 an untrained model.
+    """
     import torch
 
     from harness.models.native import boot_native, save_native
@@ -21,6 +25,15 @@ def save_sharp_model(path: Path, *, scale: float = 2.0, **config: Any) -> Path:
     with torch.no_grad():
         for parameter in bridge.parameters():
             if parameter.ndim > 1:
-                parameter.mul_(scale)
+                parameter.copy_(scale * (_of_few_directions(parameter) if ordered else parameter))
     save_native(bridge, path, metadata={"recipe": "random", "train_seed": "0", "train_loss": "0"})
     return path
+
+
+def _of_few_directions(matrix: Any) -> Any:
+    import torch
+
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    kept = max(1, len(values) // 4)
+    low = (left[:, :kept] * values[:kept]) @ right[:kept]
+    return low * (matrix.norm() / low.norm())

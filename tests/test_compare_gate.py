@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from harness.plugin_scope import Invocation
 from tests.test_plugin import CONFTEST, REPOSITORY, toy
 
 pytest_plugins = ["pytester"]
@@ -57,6 +58,7 @@ def against(*more):
         (("--compare", "nowhere"), "*nowhere: there is no such folder*"),
         (("--compare-fail", "verdict"), "*belong to --compare PATH*"),
         (against("--n-units", "20"), "*exploratory*"),
+        (("--compare", f"{REPOSITORY}/reports/baseline", "-p", "no:mechclaims-gate"), "*blocks the comparison*"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_measured(gate, pytester, options, said):
@@ -117,9 +119,99 @@ def test_a_deleted_claim_is_missing_where_it_was_asked_for(gate):
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_what_was_left_out_on_purpose_is_not_missing(gate, workers):
     gate.baseline(two())
-    result = gate(two(), *against("-k", "toy.other", *workers))
+    result = gate(two(), *against("-k", "toy.other", "-m", "tier", "--strict-markers", *workers))
     assert result.ret == 0
     result.stdout.fnmatch_lines(["no regression: *1 not asked for*"])
+
+
+OTHER = "claims/toy/test_other.py"
+IN_A_CONFTEST = """
+def pytest_collection_modifyitems(config, items):
+    left_out = [item for item in items if "test_other" in item.nodeid]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+"""
+
+
+@pytest.mark.parametrize(
+    ("addopts", "conftest", "workers"),
+    [
+        (f"--deselect={OTHER}", "", ()),
+        ("--strict-markers -k toy.larger", "", ("-n", "2")),
+        (f"--ignore={OTHER}", "", ()),
+        ("--collect-only", "", ()),
+        ("", IN_A_CONFTEST, ()),
+        ("", "collect_ignore = ['claims/toy/test_other.py']", ()),
+    ],
+)
+def test_what_a_configuration_left_out_is_missing(gate, pytester, addopts, conftest, workers):
+    gate.baseline(two())
+    pytester.makeconftest(CONFTEST + conftest)
+    pytester.makeini(f"[pytest]\naddopts = {addopts}\n")
+    result = gate(two(), *against(*workers))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*toy.other *missing*", "*regression* by *missing"])
+
+
+def stored(**changes):
+    """What the gate reads of a record of the baseline."""
+    plain = {"claim": "toy.other", "model": MODEL, "seed": 0, "profile": "default", "file": OTHER} | changes
+    return {
+        "claim": {"id": plain["claim"], "source": f"{plain['file']}::test_larger"},
+        "model": {"id": plain["model"]},
+        "seeds": {"data_seed": plain["seed"]},
+        "options": {"profile": plain["profile"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "addopts", "record", "asked"),
+    [
+        (["claims"], "", {}, True),
+        ([], "", {}, True),
+        (["claims/toy/test_toy.py"], "", {}, False),
+        ([f"{OTHER}::test_larger"], "", {}, True),
+        ([f"{OTHER}::test_larger[{MODEL}]"], "", {}, True),
+        ([f"{OTHER}::test_larger[{MODEL}]"], "", {"model": "induction-2l@1"}, False),
+        ([f"{OTHER}::test_larger[{MODEL}]"], "", {"seed": 1}, False),
+        (["claims", f"--deselect={OTHER}"], "", {}, False),
+        (["claims"], f"--deselect={OTHER}", {}, True),
+        (["claims", "--deselect=claims/toy/test_toy.py"], f"--deselect={OTHER}", {}, True),
+        (["claims", f"--ignore={OTHER}"], "", {}, False),
+        (["claims", "--ignore=claims/toy"], "", {}, False),
+        (["claims", "--ignore-glob=*/test_oth*"], "", {}, False),
+        (["claims"], "--ignore-glob=*/test_oth*", {}, True),
+        (["claims", "-x", "--model", MODEL], "", {}, True),
+        (["--model", MODEL, "claims"], "", {"model": "induction-2l@1"}, False),
+        (["claims"], f"--model {MODEL}", {"model": "induction-2l@1"}, True),
+        (["claims"], "claims/toy/test_toy.py", {}, True),
+        (["claims"], "", {"seed": 1}, False),
+        (["claims", "--data-seed", "1"], "", {"seed": 1}, True),
+        (["claims"], "--data-seed 1", {"seed": 0}, True),
+        (["claims"], "--data-seed 1", {"seed": 1}, True),
+        (["claims"], "", {"profile": "quick"}, False),
+        (["claims"], "--profile quick", {"profile": "quick"}, True),
+        (["claims"], "--profile quick", {"profile": "default"}, True),
+        (["claims", "--profile", "quick"], "", {"profile": "default"}, False),
+        (["--pyargs", "claims.toy"], "", {}, True),
+    ],
+)
+def test_only_the_words_of_the_invocation_narrow_what_was_asked_for(pytester, arguments, addopts, record, asked):
+    pytester.makeconftest(CONFTEST)
+    pytester.makeini(f"[pytest]\naddopts = {addopts}\ntestpaths = tests\n")
+    for name in ("claims/toy/test_toy.py", OTHER):
+        (pytester.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (pytester.path / name).touch()
+    invocation = Invocation(pytester.parseconfig(*arguments))
+    assert invocation.asks_for(stored(**record)) is asked
+
+
+def test_what_the_environment_left_out_was_asked_for(pytester, monkeypatch):
+    pytester.makeconftest(CONFTEST)
+    monkeypatch.setenv("PYTEST_ADDOPTS", f"--deselect={OTHER} --model {MODEL}")
+    config = pytester.parseconfig()
+    assert config.getoption("--model") == [MODEL]
+    assert Invocation(config).asks_for(stored(model="induction-2l@1"))
 
 
 def test_another_model_under_the_same_id_is_compared_on_the_same_prompts_where_asked(gate, pytester):

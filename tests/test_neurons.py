@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import textwrap
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -245,6 +246,12 @@ def test_attributions_that_make_no_sum_are_refused(options, message):
     given = {"of": ("head",), "positions": 3, "tokens": np.full(6, 4), **options}
     with pytest.raises(InterventionError, match=message):
         direct_logits(tiny_bridge("gpt2"), sums(), **given)
+
+
+def test_prompts_that_serve_attention_alone_are_refused_with_what_they_lack():
+    few = SimpleNamespace(units=("a",), tensor=None, batches=None)
+    with pytest.raises(InterventionError, match=r"SimpleNamespace lack 'templates' \(one cluster id per prompt"):
+        direct_logits(tiny_bridge("gpt2"), few, of=("head",), positions=3, tokens=np.full(1, 4))
 
 
 def test_an_attention_only_model_has_no_neurons_to_attribute_to():

@@ -153,6 +153,9 @@ def test_given_subjects_are_heads_or_a_file(tmp_path):
     path.write_text("heads = [", encoding="utf-8")
     with pytest.raises(DeclarationError, match="not valid TOML"):
         parse_subjects(str(path))
+    path.write_text('heads = ["1.0"]\n', encoding="utf-8")
+    with pytest.raises(DeclarationError, match=r"names no model; expected \[models\."):
+        parse_subjects(str(path))
 
 
 @pytest.mark.parametrize(

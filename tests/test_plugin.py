@@ -218,16 +218,47 @@ def test_collecting_all_claims_imports_nothing_heavy(tmp_path):
         (("--evidence-dir", "/proc/no-such-folder"), "/proc/no-such-folder: evidence cannot be written here"),
         (("--subjects", "1.0,1.0"), "names 1.0 twice"),
         (("--subjects", "9.9"), "subject 9.9 is not in model"),
+        (("--subjects", "odd.toml"), "names no model"),
+        (("--subjects", "other.toml"), "other.toml is about gpt2-small; asked is path:"),
         (("--require", "refuted"), "has a registered verdict"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error_before_a_model_is_loaded(suite, pytester, tiny_model, options, said):
     files = with_subject() | registered(tiny_model)
+    (pytester.path / "odd.toml").write_text('heads = ["1.0"]\n')
+    (pytester.path / "other.toml").write_text(
+        '[models.gpt2-small.classes.head]\nheads = ["1.0"]\nselected_by = "s"\nsource = "s"\nsplit = "s"\n'
+    )
     result = suite(files, *options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{said}*"])
     assert "Traceback" not in str(result.stderr) + str(result.stdout)
     assert not (pytester.path / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("subjects", "said"),
+    [
+        ('[expectations."toy.lager"]\n"a" = { verdict = "refuted", reason = "r" }', "*Did you mean 'toy.larger'?"),
+        ("no TOML", "*subjects.toml: not valid TOML*"),
+    ],
+)
+def test_what_is_wrong_with_a_folders_subjects_fails_the_plan_and_is_said_once(suite, subjects, said):
+    files = toy() | {"subjects.toml": subjects}
+    for name in ("other", "third"):
+        files[f"test_{name}.py"] = toy(a=("toy.larger", f"toy.{name}"))["test_toy.py"]
+    result = suite(files, "--dry-run")
+    assert result.ret != 0
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([said])
+
+
+def test_the_plan_says_that_there_is_no_lock_and_refuses_a_damaged_one(suite, pytester):
+    suite(toy(), "--dry-run").stdout.fnmatch_lines(["*registry.lock: not there*mechclaims register*"])
+    (pytester.path / "claims" / "registry.lock").write_text("{")
+    result = suite(toy(), "--dry-run")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*registry.lock: not readable as a lock*"])
 
 
 def with_subject(**changes):

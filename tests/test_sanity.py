@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_ind_from_stats
 
-from harness.errors import StatisticsError
+from harness.errors import DeclarationError, ModelError, StatisticsError
 from harness.interventions import engine_of
 from harness.interventions.recast import drawn_anew, log_probs_in
 from harness.memory import Loaded
@@ -18,12 +18,13 @@ from harness.report.sanity import sanity_page
 from harness.sanity import Battery, Check, run_battery
 from harness.session import measure
 from harness.stats.data_seeds import Draw, adjusted_by_claim, seed_difference
+from tests.cli.measured_records import EXACT
 from tests.models.tiny import tiny_llama
 from tests.report import sample_records
 from tests.sharp_model import save_sharp_model
-from tests.test_session import MODEL, bound, of_weights, registered, undecided
+from tests.test_session import MODEL, REGISTERED, bound, registered, undecided
 
-NAMES = ["random baseline", "shuffle control", "ablation", "numerical stability", "reproducibility"]
+NAMES = ["random baseline", "permuted weights", "shuffle control", "ablation", "numerical stability", "reproducibility"]
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +59,22 @@ def test_a_sound_model_passes_every_check_and_the_same_twice(model):
 
 
 def test_an_untrained_model_fails_the_random_baseline(tmp_path):
-    battery = run_battery(load(f"path:{save_sharp_model(tmp_path / 'untrained.safetensors', scale=1.0)}"))
+    untrained = save_sharp_model(tmp_path / "untrained.safetensors", scale=1.0, ordered=False)
+    battery = run_battery(load(f"path:{untrained}"))
     assert held(battery)["random baseline"] is False
+    assert held(battery)["permuted weights"] is False
     assert "nothing shows its training" in battery.problem
+
+
+@pytest.mark.parametrize("scale", [0.2, 3.0, 10.0])
+def test_random_weights_of_another_scale_than_the_twins_pass_the_random_baseline_and_are_no_trained_model(
+    tmp_path, scale
+):
+    random = save_sharp_model(tmp_path / "random.safetensors", scale=scale, ordered=False)
+    battery = run_battery(load(f"path:{random}"))
+    assert held(battery)["random baseline"] is True
+    assert held(battery)["permuted weights"] is False
+    assert "as random numbers of any scale are" in battery.problem
 
 
 def test_heads_that_write_nothing_fail_the_ablation(model):
@@ -130,7 +144,7 @@ def test_another_precision_is_that_of_the_model_loaded_in_it(path, model):
 def test_a_model_in_float64_is_compared_with_float32(path):
     battery = run_battery(load(f"path:{path}", dtype="float64"))
     assert held(battery) == dict.fromkeys(NAMES, True)
-    assert battery.checks[3].said.startswith("float64 and float32 differ by at most")
+    assert battery.checks[4].said.startswith("float64 and float32 differ by at most")
 
 
 def test_a_twin_drawn_anew_is_as_far_from_a_guess_as_the_one_that_transformers_makes(tmp_path):
@@ -179,13 +193,64 @@ def test_claims_of_a_model_that_fails_are_invalid_with_the_reason_and_it_is_aske
     assert asked == [MODEL.fingerprint]
 
 
-def test_negatives_and_weights_alone_are_not_asked(monkeypatch):
+def test_negatives_are_not_asked(monkeypatch):
     monkeypatch.setattr("harness.models.model.load", lambda model_id, **options: MODEL)
     asked = []
     assert measure(registered(ignore_preconditions=True), loaded=failing(asked)).verdict == "supported"
     assert measure(registered(), loaded=failing(asked), target=MODEL).verdict == "supported"
-    assert bound(of_weights).needs_weights_only
+    assert measure(bound(**WEIGHED), loaded=failing(asked), target=MODEL).verdict == "supported"
     assert asked == []
+
+
+def weighed(weights, subject, evidence):
+    """A body that reads weights alone and finds what it looks for."""
+    evidence.exact(value=3.0, population={str(number): 0.1 * number for number in range(24)})
+    evidence.decide()
+
+
+WEIGHED = {"test": weighed, "claim": EXACT, "models": {"induction-2l@0": REGISTERED}}
+
+
+def of_weights_alone(monkeypatch, *, asked, loads=lambda model_id, **options: MODEL, **options):
+    """The record of a claim on weights alone, whose model fails the battery where it is asked."""
+    monkeypatch.setattr("harness.models.model.load", loads)
+    monkeypatch.setattr("harness.weights.open_weights", lambda model_id, *, file: MODEL)
+    return measure(bound(**WEIGHED, **options), loaded=failing(asked))
+
+
+def test_a_claim_on_weights_alone_is_invalid_where_their_model_fails(monkeypatch):
+    asked = []
+    record = of_weights_alone(monkeypatch, asked=asked)
+    assert record.verdict == "invalid"
+    assert "the model fails the sanity battery (ablation: nothing happens)" in record.judgement["reason"]
+    assert asked == [MODEL.fingerprint]
+    assert record.notes == ()
+
+
+def test_weights_that_are_no_model_are_measured_and_the_record_says_that_nothing_was_asked(monkeypatch, tmp_path):
+    def refuse(model_id, **options):
+        raise ModelError("there is no config.json")
+
+    asked = []
+    record = of_weights_alone(monkeypatch, asked=asked, loads=refuse)
+    assert record.verdict == "supported"
+    assert record.notes[0].startswith("The sanity battery was not asked: the weights cannot be loaded as a model")
+    given = of_weights_alone(monkeypatch, asked=asked, weights={"induction-2l@0": tmp_path / "attention.safetensors"})
+    assert (given.verdict, asked) == ("supported", [])
+    assert "a file of the user's" in given.notes[0]
+    monkeypatch.setattr("harness.soundness._memory_bytes", lambda: 1e6)
+    large = of_weights_alone(monkeypatch, asked=asked)
+    assert (large.verdict, asked) == ("supported", [])
+    assert "too large to be loaded here" in large.notes[0]
+
+
+def test_the_weights_of_another_model_under_a_registered_name_are_refused_where_the_model_can_be_loaded(monkeypatch):
+    known = {**REGISTERED, "discovery": {"fingerprint": "e" * 64}}
+    monkeypatch.setattr("harness.models.model.load", lambda model_id, **options: MODEL)
+    monkeypatch.setattr("harness.weights.open_weights", lambda model_id, *, file: MODEL)
+    sound = Loaded(check=lambda model: Battery(model.id, model.fingerprint, (), 0.1))
+    with pytest.raises(DeclarationError, match="not the 'induction-2l@0' whose heads are registered"):
+        measure(bound(**{**WEIGHED, "models": {"induction-2l@0": known}}), loaded=sound)
 
 
 def test_a_battery_that_passes_changes_no_content_hash(monkeypatch):

@@ -12,16 +12,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.bound_claim import BoundClaim, Options, applies
+from harness.bound_claim import BoundClaim, Options, applies, options_of
 from harness.claim import unit_values
 from harness.errors import DeclarationError, ModelError, ModelNotHere, NotSuited
-from harness.evidence import from_json
+from harness.evidence import from_json, plain_from_json
 from harness.mechanism import Discovery, Mechanism
 from harness.models.registry import find
 from harness.sanity import Battery
 from harness.session import Loaded, discovery_streams, measure, measuring, not_run, prepare, run, streams_of
 from harness.store import write_record
 from harness.subjects import Expectation, SubjectsFile
+from harness.verifying import verify_record
 from tests.paths import REPOSITORY
 from tests.toy_claim import CLAIM
 
@@ -102,9 +103,10 @@ def test_another_declaration_or_model_draws_other_prompts():
         first_draw(replace(CLAIM, version=2)),
         first_draw(CLAIM, fingerprint="g"),
         first_draw(CLAIM, seed=1),
+        streams_of(CLAIM, fingerprint="f", data_seed=0, split="exploratory").for_("prompts").random(),
         discovery_streams("toy", fingerprint="f").for_("prompts").random(),
     }
-    assert len(draws) == 6
+    assert len(draws) == 7
 
 
 def test_profiles_and_options_choose_the_number_of_units():
@@ -118,6 +120,58 @@ def test_given_heads_are_exploratory_and_keep_the_models_other_classes():
     assert record.exploratory is True
     assert record.subject["components"] == ("1.2", "1.3")
     assert record.subject["split"] == "given"
+
+
+def test_heads_that_a_user_names_are_asked_on_other_prompts_than_the_registered_ones(tmp_path):
+    path = tmp_path / "found.toml"
+    origin = 'selected_by = "m"\nsource = "s"\nsplit = "discovery"\n'
+    path.write_text(f'[models."induction-2l@0".classes.induction]\nheads = ["1.0"]\n{origin}', encoding="utf-8")
+    confirmed = measured(registered())
+    assert confirmed.seeds["split"] == "confirmation"
+    for entry in (registered(subjects=("1.0",)), registered(subjects_file=path)):
+        explored = measured(entry)
+        assert explored.seeds["split"] == "exploratory"
+        assert explored.subject["components"] == confirmed.subject["components"]
+        assert not set(explored.measured["treated"]["values"][0]) & set(confirmed.measured["treated"]["values"][0])
+
+
+def test_another_number_of_units_and_heads_put_in_by_the_harness_keep_the_confirmations_prompts():
+    confirmed = measured(registered()).measured["treated"]["values"][0]
+    entry = registered(ignore_preconditions=True)
+    subject = entry.mechanism.subjects.subject("induction-2l@0", class_name="induction")
+    for record in (measured(registered(n_units=16)), measured(entry, subject=replace(subject, heads=("1.7",)))):
+        assert record.seeds["split"] == "confirmation"
+        values = record.measured["treated"]["values"][0]
+        np.testing.assert_array_equal(values, confirmed[: record.options["n_units"]])
+
+
+def verification(record, **edited):
+    content = plain_from_json(record.to_json(), where="here")
+    return verify_record({**content, **edited}, file="here")
+
+
+def test_exploratory_records_are_computed_again_with_their_own_resamples_and_cannot_be_passed_off_as_confirmed():
+    record = measured(registered(subjects=("1.0",)))
+    assert verification(record).state == "agrees"
+    assert verification(record, exploratory=False).state == "differs"
+    older = measured(registered(n_units=40))  # as a record with other heads was written before
+    assert (older.seeds["split"], verification(older).state) == ("confirmation", "agrees")
+
+
+def failing_precondition(model, subject, evidence, rng):
+    evidence.precondition("loss", value=0.1, at_least=0.5)
+    body(model, subject, evidence, rng)
+
+
+def test_a_record_that_ignored_its_preconditions_is_exploratory_says_so_and_is_computed_again():
+    asked = {"models": {"induction-2l@0": REGISTERED}, "test": failing_precondition}
+    assert measured(bound(**asked)).verdict == "invalid"
+    record = measured(bound(**asked, ignore_preconditions=True))
+    assert (record.verdict, record.exploratory, record.expectation) == ("supported", True, None)
+    assert record.options["ignore_preconditions"] is True
+    assert "they were to be ignored" in record.notes[0]
+    assert verification(record).state == "agrees"
+    assert verification(record, exploratory=False).state == "differs"
 
 
 def test_heads_that_the_model_does_not_have_are_refused_by_name():
@@ -427,6 +481,42 @@ def test_an_unknown_claim_or_model_is_answered_with_the_known_ones(claims):
         run("other.larger", model="induction-2l@0", claims=claims)
     with pytest.raises(ModelError, match="unknown"):
         run("toy.larger", model="no-such-model", claims=claims)
+
+
+def test_a_model_that_the_claim_is_not_about_is_refused(claims):
+    path = claims / "toy" / "test_toy.py"
+    path.write_text(FILE.replace('paper="none2026"', 'paper="none2026", models=("induction-2l@*",)'), encoding="utf-8")
+    assert run("toy.larger", model="induction-2l@0", claims=claims).verdict == "supported"
+    with pytest.raises(DeclarationError, match=r"is not about 'induction-1l@0': it is about induction-2l@\*"):
+        run("toy.larger", model="induction-1l@0", claims=claims)
+    with pytest.raises(ModelError, match="unknown"):
+        run("toy.larger", model="no-such-model", claims=claims)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"profile": "fast"}, "profile is 'fast'; one of quick, default, full"),
+        ({"n_unit": 16}, r"there is no option 'n_unit'\. Did you mean 'n_units'\? There are profile, data_seed"),
+        ({"subjects": "1.2"}, r"subjects is '1\.2'; give a tuple of heads such as \('5\.1', '5\.5'\)"),
+        ({"subjects": ()}, "give a tuple of heads"),
+        ({"subjects": (1.2,)}, "give a tuple of heads"),
+        ({"subjects_file": "heads.toml"}, "give a pathlib.Path"),
+        ({"subjects": ("1.2",), "subjects_file": Path("heads.toml")}, "give one of them"),
+        ({"n_units": "16"}, "n_units is '16'; give a whole number from 2 on"),
+        ({"n_units": 1, "data_seed": -1}, "n_units is 1.*; data_seed is -1; give a whole number from 0 on"),
+        ({"memory_budget_mib": 0}, "memory_budget_mib is 0"),
+        ({"ignore_preconditions": "no"}, "give True or False"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused_with_what_is_allowed(claims, options, said):
+    with pytest.raises(DeclarationError, match=said):
+        run("toy.larger", model="induction-2l@0", claims=claims, **options)
+
+
+def test_heads_in_a_list_are_heads_and_preconditions_that_are_ignored_make_a_record_exploratory(claims):
+    assert options_of({"subjects": ["1.2", "1.3"]}) == Options(subjects=("1.2", "1.3"))
+    assert run("toy.larger", model="induction-2l@0", claims=claims, ignore_preconditions=True).exploratory is True
 
 
 UNSUITED = "0 of 95 names are single tokens"

@@ -244,3 +244,20 @@ def test_components_of_the_kind_of_the_class_stand_in_for_it_however_many_heads_
     assert read(tmp_path, GOOD).misfits(("0.1", "0.2", "0.3"), class_name="induction") == []
     assert read(tmp_path, GOOD).misfits(("0.resid_pre",), class_name="nobody-registered") == []
     assert "0.resid_pre is a place" in read(tmp_path, GOOD).misfits(("0.resid_pre",), class_name="induction")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('models = "m"', "models is 'm', expected [models.\"ID\".classes.NAME] with heads"),
+        ("[models]\nm = 1", "models.m is 1, expected"),
+        ('[models.m]\nclasses = ["1.0"]', "models.m.classes is ['1.0'], expected"),
+        ('[models.m.classes]\nheads = ["1.0"]', "models.m.classes.heads is ['1.0'], expected"),
+        ('[expectations]\n"a.b" = "refuted"', "expectations.a.b is 'refuted', expected"),
+        ('[expectations."a.b"]\nm = "refuted"', "expectations.a.b.m is 'refuted', expected"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_the_form_that_it_should_have(tmp_path, text, said):
+    with pytest.raises(DeclarationError) as refused:
+        read(tmp_path, text)
+    assert said in str(refused.value)

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from harness.commands.options import reports_option
-from harness.commands.runs import folder_of, named_run
+from harness.commands.runs import folder_of, named_run, runs_here
+from harness.errors import ComparisonError
 from harness.store import BASELINE
 
 MOST_WORKERS = 4
@@ -42,8 +43,12 @@ def compare(
     from harness.compare import DEFAULT, compare_runs, comparison_markdown, comparison_text, open_baseline, parse_rules
 
     rules = parse_rules(DEFAULT if expression is None else expression)
+    try:
+        old = open_baseline(folder_of(before, reports=reports), verify=False)
+    except ComparisonError as error:
+        raise ComparisonError(f"{error}{runs_here(reports)}") from error
     found = compare_runs(
-        open_baseline(folder_of(before, reports=reports), verify=False),
+        old,
         named_run(after, reports=reports),
         rules=rules,
         any_model=any_model,

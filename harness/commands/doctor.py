@@ -19,6 +19,7 @@ from harness.catalog import all_claims
 from harness.commands.options import claims_option
 from harness.commands.screen import readable_bytes
 from harness.errors import MechclaimsError
+from harness.lock import NAME, read_lock
 from harness.models.folders import cache_folder
 from harness.models.registry import SMOLLM2, availability, find, known_models, model_folder
 
@@ -61,7 +62,7 @@ def findings(claims: Path) -> Iterator[Finding]:
     yield from _cache()
     yield _memory()
     yield from _weights()
-    yield _claims(claims)
+    yield from _claims(claims)
     yield _torch()
 
 
@@ -156,14 +157,27 @@ def _packaged() -> Finding:
     return Finding(state, f"{spec.id}: {problem}; it is converted (15 s) when it is first used")
 
 
-def _claims(claims: Path) -> Finding:
+def _claims(claims: Path) -> Iterator[Finding]:
     if not claims.is_dir():
-        return Finding("warn", f"{claims}: no claims folder here; name it with --claims DIR, or go into the clone")
+        yield Finding("warn", f"{claims}: no claims folder here; name it with --claims DIR, or go into the clone")
+        return
     try:
         found = all_claims(claims)
     except MechclaimsError as error:
-        return Finding("broken", f"claims: {error}")
-    return Finding("ok" if found else "warn", f"{len(found)} claims below {claims.resolve()}")
+        yield Finding("broken", f"claims: {error}")
+    else:
+        yield Finding("ok" if found else "warn", f"{len(found)} claims below {claims.resolve()}")
+    yield _lock(claims / NAME)
+
+
+def _lock(path: Path) -> Finding:
+    try:
+        registered = len(read_lock(path).claims)
+    except MechclaimsError as error:
+        return Finding("broken", str(error))
+    if not path.exists():
+        return Finding("warn", f"{path}: not there, so that no claim is registered; `mechclaims register` writes it")
+    return Finding("ok", f"{registered} claims registered in {path}")
 
 
 def _torch() -> Finding:

@@ -79,18 +79,25 @@ def pilot(claim: str, model_id: str, units: int | None, device: str, claims: Pat
 @click.option("--clusters", multiple=True, type=click.IntRange(min=2), metavar="N", help="Half-widths at N too.")
 @click.option("--sesoi", type=float, metavar="X", help="Instead of the one that the claim declared.")
 @click.option("--pilot", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Another pilot.")
+@claims_option
 @reports_option
 def power(
-    claim: str, model_id: str, clusters: tuple[int, ...], sesoi: float | None, file: Path | None, reports: Path
+    claim: str,
+    model_id: str,
+    clusters: tuple[int, ...],
+    sesoi: float | None,
+    file: Path | None,
+    claims: Path,
+    reports: Path,
 ) -> None:
     """How many clusters CLAIM needs for 80 % power at twice its SESOI, and which half-width a number reaches.
 
     From the pilot of this claim on this model, which `mechclaims pilot` measures on the discovery split. No model is
     loaded, and nothing that confirmation found is read.
     """
-    from harness.pilot import pilot_path, read_pilot
+    from harness.pilot import read_pilot
 
-    path = file or pilot_path(claim, model_id=model_id, reports=reports)
+    path = file or _pilot_of(claim, model_id=model_id, claims=claims, reports=reports)
     record = read_pilot(path).as_dict()
     if (record["claim"]["id"], record["model"]["id"]) != (claim, model_id):
         raise StoreError(f"{path}: a pilot of {record['claim']['id']} on {record['model']['id']}, not of {claim}")
@@ -99,6 +106,20 @@ def power(
         raise StoreError(f"{path}: this pilot sampled nothing that an interval could be made of ({_reason(record)})")
     wanted = sesoi or design.sesoi
     _show(design, needed(design, sesoi=wanted), sesoi=wanted, unit=record["claim"]["metric"]["unit"], at=clusters)
+
+
+def _pilot_of(claim: str, *, model_id: str, claims: Path, reports: Path) -> Path:
+    """The file of the pilot; where there is none, an id that no pilot could have is named rather than the command."""
+    from harness.catalog import find_claim
+    from harness.pilot import pilot_path
+    from harness.planning import check_model_ids
+
+    try:
+        return pilot_path(claim, model_id=model_id, reports=reports)
+    except StoreError:
+        find_claim(claim, claims=claims)
+        check_model_ids([model_id])
+        raise
 
 
 def needed(design: Design, *, sesoi: float) -> Needed:

@@ -36,7 +36,10 @@ LENGTH = 32
 
 
 class RandomTokens:
-    """Your prompts. Any class with these four members will do (harness.sequences.Sequences)."""
+    """Your prompts. Attention scores ask for these four members; other measurements for more.
+
+    harness.sequences.Sequences and harness.roles.Prompts list them: `templates` (one cluster id per prompt), `rows`.
+    """
 
     def __init__(self, model, *, n, rng):
         self.tokens = rng.choice(model.random_token_pool(), size=(n, LENGTH))

@@ -40,6 +40,24 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def float32_sha256(tensors: Mapping[str, Tensor], *, dtype: str, known: str) -> str | None:
+    """`tensors_sha256` of the same tensors in float32; None where they were rounded to fewer digits than that.
+
+    Args:
+        tensors: as they were loaded.
+        dtype: in which they were loaded. From float64 no digit is lost that float32 would have kept.
+        known: their hash in that dtype.
+    """
+    import torch
+
+    if dtype == "float32":
+        return known
+    if dtype != "float64":
+        return None
+    single = {name: each.float() if each.dtype == torch.float64 else each for name, each in tensors.items()}
+    return tensors_sha256(single)
+
+
 def model_fingerprint(*, tensors: str, config: Mapping[str, Any], dtype: str) -> str:
     """sha256 that identifies a model: the hash of its raw tensors, its configuration, processing settings, dtype."""
     content = {

@@ -107,6 +107,7 @@ def _changed(model: Model, weights: Mapping[tuple[str, HeadWeight], Tensor], *, 
     model_id = f"{model.id}~{label}"
     return replace(
         model, id=model_id, bridge=bridge, fingerprint=text_sha256(f"{model.fingerprint}\x1f{label}\x1f{identity}"),
+        float32_fingerprint=None,
         spec=replace(model.spec, id=model_id, note=f"{model.note}; changed copy: {label}"),
     )  # fmt: skip
 

@@ -27,6 +27,8 @@ class Model:
         spec: what was known before loading.
         bridge: TransformerLens' bridge in compatibility mode. Do not change its weights: see `harness.models.lesion`.
         fingerprint: sha256 over raw weights, configuration, processing and dtype.
+        float32_fingerprint: the one that the same weights have in float32, in which heads are found; None where it is
+            not known, as for a changed copy.
         source: the folder or checkpoint that it was loaded from.
         tokenizer: adds no special tokens of its own accord through `tokens`; None for our own models.
         bos_token_id: the token that opens a sequence, or None where the model has none.
@@ -48,6 +50,7 @@ class Model:
     bos_token_id: int | None
     device: str
     dtype: str
+    float32_fingerprint: str | None = None
 
     @property
     def note(self) -> str:

@@ -46,6 +46,7 @@ class _Raw:
     tokenizer: PreTrainedTokenizerBase | None
     tensors_sha256: str
     source: Path
+    float32_sha256: str | None = None
 
 
 def load(
@@ -123,7 +124,7 @@ def _raw(spec: ModelSpec, *, device: str, dtype: str, allow_download: bool, say:
     else:
         folder = spec.place or Path()
     booted = boot_pretrained(folder, device=device, dtype=dtype, known_sha256=known)
-    return _Raw(booted.bridge, booted.tokenizer, booted.tensors_sha256, folder)
+    return _Raw(booted.bridge, booted.tokenizer, booted.tensors_sha256, folder, booted.float32_sha256)
 
 
 def _native_raw(
@@ -135,13 +136,14 @@ def _native_raw(
     sha = tensors_sha256(bridge.state_dict())
     with contextlib.redirect_stdout(io.StringIO()):  # it prints where it moves
         moved = bridge.to(device=device, dtype=getattr(torch, dtype))
-    return _Raw(moved, None, sha, source)
+    return _Raw(moved, None, sha, source, sha)  # of the tensors as they are stored, whatever the dtype
 
 
 def _finished(spec: ModelSpec, raw: _Raw, *, device: str, dtype: str) -> Model:
     cfg = raw.bridge.cfg
     config = {key: getattr(cfg, key, None) for key in _IDENTITY}
     _fold(raw.bridge)
+    single = raw.float32_sha256
     model = Model(
         id=spec.id, spec=spec, bridge=raw.bridge, source=raw.source, tokenizer=raw.tokenizer,
         fingerprint=model_fingerprint(tensors=raw.tensors_sha256, config=config, dtype=dtype),
@@ -149,6 +151,7 @@ def _finished(spec: ModelSpec, raw: _Raw, *, device: str, dtype: str) -> Model:
         d_head=int(cfg.d_head), d_model=int(cfg.d_model), d_vocab=int(cfg.d_vocab), n_ctx=int(cfg.n_ctx),
         bos_token_id=int(cfg.d_vocab) - 1 if raw.tokenizer is None else raw.tokenizer.bos_token_id,
         device=device, dtype=dtype,
+        float32_fingerprint=single and model_fingerprint(tensors=single, config=config, dtype="float32"),
     )  # fmt: skip
     for name in ("n_layers", "n_heads", "n_kv_heads"):
         if getattr(model, name) != getattr(spec, name):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ModelError
-from harness.models.fingerprint import tensors_sha256
+from harness.models.fingerprint import float32_sha256, tensors_sha256
 from harness.models.hub import check_folder
 from harness.models.quiet import offline_and_quiet
 
@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RawModel:
-    """A bridge before compatibility mode, in eval mode, with its tokenizer and the hash of its raw tensors."""
+    """A bridge before compatibility mode, in eval mode, with its tokenizer and the hash of its raw tensors.
+
+    `float32_sha256` is that of the same tensors in float32, or None where it is not known.
+    """
 
     bridge: TransformerBridge
     tokenizer: PreTrainedTokenizerBase
     tensors_sha256: str
+    float32_sha256: str | None = None
 
 
 def boot_pretrained(folder: Path, *, device: str, dtype: str, known_sha256: str | None = None) -> RawModel:
@@ -45,9 +49,10 @@ def boot_pretrained(folder: Path, *, device: str, dtype: str, known_sha256: str 
         tokenizer = _load_tokenizer(folder)
         model = _load_model(folder, dtype)
         sha = known_sha256 or tensors_sha256(model.state_dict())
+        single = float32_sha256(model.state_dict(), dtype=dtype, known=sha)
         boot = TransformerBridge.boot_transformers
         bridge = _boot(boot, folder, tokenizer=tokenizer, device=device, dtype=dtype, hf_model=model.to(device))
-    return RawModel(bridge=bridge, tokenizer=tokenizer, tensors_sha256=sha)
+    return RawModel(bridge=bridge, tokenizer=tokenizer, tensors_sha256=sha, float32_sha256=single)
 
 
 def boot_untrained(folder: Path, *, seed: int, device: str, dtype: str) -> RawModel:

@@ -118,6 +118,9 @@ def find(model_id: str) -> ModelSpec:
     if colon and scheme == "path":
         return _path_spec(model_id, Path(place).expanduser().absolute())
     if model_id not in _known:
+        seeds = [spec.id for spec in known_models() if spec.kind == "shipped" and spec.family == model_id]
+        if seeds:
+            raise ModelError(f"model {model_id!r} was trained several times; name a training seed: {', '.join(seeds)}.")
         names = ", ".join(dict.fromkeys(spec.family for spec in known_models()))
         raise ModelError(
             f"model {model_id!r} is unknown.{did_you_mean(model_id, _known)} Known are {names} (trained ones with "

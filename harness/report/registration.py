@@ -44,7 +44,7 @@ def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
         parts.append(
             f"Of {many} here {late} **{AFTER}**: confirmation records precede the registration."
             if late
-            else f"Here {'is' if len(claims) == 1 else 'are'} {many}; no confirmation record precedes the registration."
+            else f"Here {'is' if len(claims) == 1 else 'are'} {many}; no confirmation record in this store precedes the registration."
         )
     parts += [f"{amended} amended."] if amended else []
     weak = sum(str(record["model"]["id"]) in _weak(str(record["claim"]["id"]), lock) for record in ran)
@@ -245,7 +245,7 @@ def _stamp(stamp: Mapping[str, Any]) -> str:
 
 def _precede(count: int) -> str:
     if not count:
-        return "no confirmation record precedes it"
+        return "no confirmation record in this store precedes it"
     return f"{plural(count, 'confirmation record')} precede{'s' if count == 1 else ''} it: **{AFTER}**"
 
 

@@ -35,8 +35,8 @@ def _batteries(batteries: Sequence[Mapping[str, Any]], records: Sequence[Entry])
     rows += [[code(model), *([said] * len(names))] for model, said in _without(batteries, records).items()]
     said = (
         "Asked of each model before its first claim, on sequences that the model writes itself: its predictions are "
-        "not an untrained twin's; shuffling raises its loss; taking its heads away raises it; float32 and float64 "
-        "agree; the same pass twice is the same."
+        "not an untrained twin's; its matrices lose an order where their entries are shuffled; shuffling its writing "
+        "raises its loss; taking its heads away raises it; float32 and float64 agree; the same pass twice is the same."
     )
     return "\n\n".join(part for part in (said, table(["model", *names], rows=rows), "\n".join(failures)) if part)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harness.report.effects import deciding_effect, effects_of
@@ -50,12 +50,22 @@ def record_panel(record: Entry) -> RenderableType:
 
 
 def summary_text(records: Sequence[Entry], *, width: int | None = None) -> str:
-    """`summary_table` and then `shared_reasons`, as plain text, as wide as the terminal, 80 columns in a pipe."""
+    """`summary_table` and then `shared_reasons`, as plain text, as wide as the terminal, 80 columns in a pipe.
+
+    The id of a model is never broken, for it is copied into commands: one too long for its column has its own line.
+    """
     from rich.console import Group
 
     shared = shared_reasons(records)
     said = [_line(f"invalid, {count} claims: {reason}") for reason, count in shared.items()]
-    return _text(Group(_summary(records, shared=shared), *said), width=width)
+    text = _text(Group(_summary(records, shared=shared), *said), width=width)
+    long = frozenset(_label(record) for record in records if plain(record["model"]["id"]) not in text)
+    if not long:
+        return text
+    lines = _text(Group(_summary(records, shared=shared, long=long), *said), width=width).split("\n")
+    above = iter([label for label in map(_label, _in_order(records)) if label in long])
+    parted = ([f"   {next(above)}", line.replace(_ABOVE, " ")] if _ABOVE in line else [line] for line in lines)
+    return "\n".join(line.rstrip() for part in parted for line in part)
 
 
 def record_text(record: Entry, *, width: int | None = None) -> str:
@@ -63,7 +73,21 @@ def record_text(record: Entry, *, width: int | None = None) -> str:
     return f"{_text(_body(record), width=width)}\n  {plain(record['command'])}"
 
 
-def _summary(records: Sequence[Entry], *, shared: Mapping[str, int]) -> Table:
+_ABOVE = "\ue000"
+"""In place of a label that stands in the line above; no name has it."""
+
+
+def _label(record: Entry) -> str:
+    return plain(model_label(record))
+
+
+def _in_order(records: Sequence[Entry]) -> list[Entry]:
+    """The records as the rows of the summary follow each other."""
+    return [record for members in grouped(records, by="claim").values() for record in members]
+
+
+def _summary(records: Sequence[Entry], *, shared: Mapping[str, int], long: Collection[str] = frozenset()) -> Table:
+    """The summary; of records whose label is `long` with a mark in its place."""
     from rich import box
 
     table = _table(box=box.SIMPLE_HEAD)
@@ -79,7 +103,7 @@ def _summary(records: Sequence[Entry], *, shared: Mapping[str, int]) -> Table:
             marks += ["(not registered)"] if registration_state(record) == "not registered" else []
             _add(
                 table,
-                f"  {plain(model_label(record))}",
+                f"  {_ABOVE if (label := _label(record)) in long else label}",
                 " ".join([verdict_of(record), *marks]),
                 family_text([record]) or _reason_in_table(record, shared),
             )

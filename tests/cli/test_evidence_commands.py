@@ -43,6 +43,21 @@ def test_show_takes_a_run_by_name_or_the_baseline(stored: Path) -> None:
     assert "no run folder" in refused("show", "induction.prefix-matching", "--run", "yesterday")
 
 
+def test_where_there_is_no_run_or_none_of_that_name_those_that_there_are_are_named(stored: Path) -> None:
+    (run,) = stored.glob("runs/*")
+    for command in (("verify",), ("report",), ("compare",), ("compare", run.name)):
+        assert f"Runs that can be named: {run.name}" in refused(*command, "nosuch"), command
+    run.rename(stored / "baseline")
+    (stored / "latest").unlink()
+    said = refused("show", "nosuch")
+    assert "no run folder here" in said
+    assert "Runs that can be named: baseline" in said
+    for number in range(8):
+        (stored / "runs" / f"2026013{number}T120000Z_abc").mkdir()
+    assert "baseline, 20260137T120000Z_abc, 2" in (said := refused("verify", "nosuch"))
+    assert said.rstrip().endswith("20260132T120000Z_abc and 2 older ones")
+
+
 def test_show_refuses_what_is_no_record(stored: Path) -> None:
     (stored / "cut.json").write_text('{"schema": 1, ', encoding="utf-8")
     (stored / "binary.json").write_bytes(b"\xff\xfe\x00")

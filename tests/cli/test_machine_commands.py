@@ -9,7 +9,7 @@ import pytest
 
 from harness.commands.doctor import Finding, findings
 from harness.models import registry
-from tests.cli.calling import call
+from tests.cli.calling import call, refused
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,6 +79,30 @@ def test_doctor_exits_with_1_where_something_is_broken(toy: Path, monkeypatch: p
     assert result.exit_code == 1
     assert "set MECHCLAIMS_CACHE" in result.stdout
     assert "test_toy.py cannot be imported: SyntaxError" in result.stdout
+
+
+def test_doctor_says_whether_claims_are_registered(toy: Path) -> None:
+    def said() -> Finding:
+        (found,) = [each for each in findings(toy.parent) if "registry.lock" in each.text]
+        return found
+
+    assert said().state == "warn"
+    assert "`mechclaims register` writes it" in said().text
+    call("register")
+    assert said() == Finding("ok", f"1 claims registered in {toy.parent / 'registry.lock'}")
+    (toy.parent / "registry.lock").write_text("{", encoding="utf-8")
+    assert said().state == "broken"
+    assert "not readable as a lock" in said().text
+
+
+def test_doctor_and_register_name_a_verdict_that_is_expected_of_no_claim(toy: Path) -> None:
+    with (toy / "subjects.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[expectations."toy.copeis"]\n"induction-2l@0" = { verdict = "refuted", reason = "it is" }\n')
+    said = '[expectations."toy.copeis"] is of no claim of this folder; there are: toy.copies. Did you mean'
+    result = call("doctor")
+    assert result.exit_code == 1
+    assert said in result.stdout
+    assert said in refused("register", "--check")
 
 
 def test_doctor_warns_where_there_are_no_claims(folder: Path) -> None:

@@ -94,10 +94,27 @@ def test_what_confirmation_found_is_refused_wherever_it_lies(folder: Path) -> No
     assert "chosen after looking" in refused(*ASK, "--pilot", path)
 
 
-def test_without_a_pilot_the_command_that_measures_one_is_named(folder: Path) -> None:
+def test_without_a_pilot_the_command_that_measures_one_is_named(folder: Path, toy: Path) -> None:
     # Confirmed evidence in the store is no substitute.
     write_record(record(split="confirmation"), folder=folder / "reports" / "baseline")
-    assert "mechclaims pilot toy.larger --model toy@0" in refused(*ASK)
+    said = refused("power", "toy.copies", "--model", "induction-2l@0")
+    assert "mechclaims pilot toy.copies --model induction-2l@0" in said
+
+
+@pytest.mark.parametrize(
+    ("claim", "model", "said"),
+    [
+        ("toy.copeis", "induction-2l@0", "Did you mean 'toy.copies'?"),
+        ("toy.copies", "induction2l@0", "Did you mean 'induction-2l@0'?"),
+        ("toy.copies", "induction-2l", "name a training seed: induction-2l@0"),
+    ],
+)
+def test_an_id_that_no_pilot_could_have_is_named_and_not_the_command(
+    toy: Path, claim: str, model: str, said: str
+) -> None:
+    refusal = refused("power", claim, "--model", model)
+    assert said in refusal
+    assert "mechclaims pilot" not in refusal
 
 
 def test_a_pilot_of_another_claim_or_model_is_refused(folder: Path) -> None:

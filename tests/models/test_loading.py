@@ -11,7 +11,7 @@ import torch
 
 from harness.errors import ModelError
 from harness.models.fingerprint import model_fingerprint, tensors_sha256
-from harness.models.model import Model, load, untrained_twin
+from harness.models.model import Model, lesioned, load, untrained_twin
 from tests.models.tiny import BOS_ID, SPECIAL, VOCABULARY, tiny_gpt2, tiny_llama
 
 TOKENS = torch.tensor([[BOS_ID, 5, 9, 17, 5, 9], [BOS_ID, 8, 8, 30, 21, 4]])
@@ -128,6 +128,16 @@ def test_dtype_is_the_weights_and_part_of_the_fingerprint(loaded: Model, dtype: 
     assert other.fingerprint != loaded.fingerprint
     if dtype == "float64":
         assert torch.allclose(log_probs(other).float(), log_probs(loaded), atol=1e-4)
+
+
+def test_the_fingerprint_in_float32_is_the_same_in_float64_and_unknown_of_rounded_weights_and_changed_copies(
+    loaded: Model,
+) -> None:
+    assert loaded.float32_fingerprint == loaded.fingerprint
+    double = load(loaded.id, dtype="float64")
+    assert double.float32_fingerprint == loaded.fingerprint != double.fingerprint
+    assert load(loaded.id, dtype="bfloat16").float32_fingerprint is None
+    assert lesioned(loaded, ["0.0"], which="W_O", seed=0).float32_fingerprint is None
 
 
 def test_unusable_options_are_refused(loaded: Model) -> None:

@@ -34,7 +34,7 @@ def test_family_and_training_seed_come_from_the_id() -> None:
     assert (find("gpt2-small").family, find("gpt2-small").training_seed) == ("gpt2-small", None)
 
 
-@pytest.mark.parametrize("wrong", ["induction-2l@9", "gpt2smal", "induction-2l", "", "hub:x"])
+@pytest.mark.parametrize("wrong", ["induction-2l@9", "gpt2smal", "", "hub:x"])
 def test_unknown_id_is_refused_with_the_known_ones(wrong: str) -> None:
     with pytest.raises(ModelError, match=r"is unknown.*gpt2-small.*path:DIR"):
         find(wrong)
@@ -43,6 +43,11 @@ def test_unknown_id_is_refused_with_the_known_ones(wrong: str) -> None:
 def test_unknown_id_suggests_the_nearest() -> None:
     with pytest.raises(ModelError, match=r"Did you mean 'gpt2-small'\?"):
         find("gpt2-smal")
+
+
+def test_a_trained_model_without_its_seed_is_asked_for_one() -> None:
+    with pytest.raises(ModelError, match=r"^model 'induction-2l' .* name a training seed: induction-2l@0, .*@4\.$"):
+        find("induction-2l")
 
 
 def test_registering_again_changes_nothing_and_another_model_of_the_id_is_refused() -> None:

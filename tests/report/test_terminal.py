@@ -22,6 +22,19 @@ def test_the_summary_fits_the_terminal(width: int) -> None:
         assert word in shown
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_id_of_a_model_is_never_broken(width: int) -> None:
+    long = "path:/home/somebody/models/checkpoints of today/" + "a-long-name-" * 6 + "7.safetensors"
+    seeded = record(model=long, seeds={"data_seed": 3})
+    shown = summary_text([record(model="gpt2-small"), record(model=long), seeded, record()], width=width)
+    lines = shown.splitlines()
+    assert [line.strip() for line in lines if long in line][-1].startswith(f"{long}, data seed 3")
+    assert "\ue000" not in shown
+    (at,) = (number for number, line in enumerate(lines) if line.strip() == long) if width < 200 else (None,)
+    assert at is None or "supported" in lines[at + 1]
+    assert all(len(line) <= width or line.strip().startswith(long) for line in lines)
+
+
 def test_a_failing_record_shows_everything_that_decides() -> None:
     shown = record_text(record(verdict="refuted", expectation={"verdict": "supported", "reason": ""}), width=80)
     for part in (
