@@ -44,7 +44,8 @@ def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
         parts.append(
             f"Of {many} here {late} **{AFTER}**: confirmation records precede the registration."
             if late
-            else f"Here {'is' if len(claims) == 1 else 'are'} {many}; no confirmation record in this store precedes the registration."
+            else f"Here {'is' if len(claims) == 1 else 'are'} {many}; no confirmation record in this store precedes "
+            "the registration."
         )
     parts += [f"{amended} amended."] if amended else []
     weak = sum(str(record["model"]["id"]) in _weak(str(record["claim"]["id"]), lock) for record in ran)
