@@ -66,7 +66,7 @@ def all_claims(claims: Path, *, mechanism: str | None = None) -> list[CatalogEnt
             claims_here = list(_claims_of(opened, problems=wrong))
             problems += wrong or _misnamed(opened, claims_here)
             found += claims_here
-    problems += _repeated_ids(found)
+    problems += _repeated(found)
     if problems:
         raise DeclarationError("\n".join(problems))
     return found
@@ -133,9 +133,31 @@ def _tests_in(module: ModuleType) -> Iterator[tuple[str, Callable[..., None]]]:
             yield name, value
 
 
-def _repeated_ids(found: list[CatalogEntry]) -> list[str]:
+def split_family(claim: Claim, seen: dict[tuple[str, str], str]) -> str:
+    """What is wrong with a claim that says of the same class of heads what another one says; empty where none does.
+
+    Heads of one class under one statement are one family, whose errors are shared out (Holm) within one claim.
+
+    Args:
+        claim: the claim.
+        seen: ids of the claims met before, by class and statement; this one is added.
+    """
+    if claim.subject is None:
+        return ""
+    statement = " ".join(claim.statement.casefold().rstrip(".").split())
+    first = seen.setdefault((f"{claim.mechanism}.{claim.subject}", statement), claim.id)
+    if first == claim.id:
+        return ""
+    return (
+        f"claims {first!r} and {claim.id!r} make the same statement about the same class {claim.subject!r}: heads of "
+        "one class under one statement are one family, to be judged by one claim with a row for each"
+    )
+
+
+def _repeated(found: list[CatalogEntry]) -> list[str]:
     seen: dict[str, str] = {}
-    problems = []
+    families: dict[tuple[str, str], str] = {}
+    problems = [problem for entry in found if (problem := split_family(entry.claim, families))]
     for entry in found:
         first = seen.setdefault(entry.claim.id, entry.source)
         if first != entry.source:

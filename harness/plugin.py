@@ -100,6 +100,7 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
             return [*paper_problems(claim, mechanism=mechanism.folder), *wrong_subjects]
 
         claim = declared(obj, where=where, also=around_it)  # type: ignore[arg-type]
+        collector.config.stash[_folders].check_family(claim)
     except MechclaimsError as error:
         raise collector.CollectError(str(error)) from error
     seen = collector.config.stash[_ids]

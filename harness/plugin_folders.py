@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog import misnamed_expectations
+from harness.catalog import misnamed_expectations, split_family
+from harness.declaration import Claim
 from harness.errors import DeclarationError, MechclaimsError
 from harness.mechanism import Mechanism, open_mechanism
 
@@ -18,6 +19,12 @@ class Folders:
         """None opened yet."""
         self._opened: dict[Path, Mechanism] = {}
         self._refused: set[Path] = set()
+        self._families: dict[tuple[str, str], str] = {}
+
+    def check_family(self, claim: Claim) -> None:
+        """Raise DeclarationError where another claim of this run says the same of the same class of heads."""
+        if split := split_family(claim, self._families):
+            raise DeclarationError(split)
 
     def mechanism(self, folder: Path) -> Mechanism:
         """The mechanism in a folder; DeclarationError where its `subjects.toml` is damaged or speaks of no claim."""

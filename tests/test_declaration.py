@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.catalog import split_family
 from harness.claim import claim, declared
 from harness.declaration import Claim, Control, Cost, Margin, Metric, Units
 from harness.errors import DeclarationError
@@ -27,6 +28,17 @@ def test_models_on_which_a_claim_was_set_are_declared_and_decide_nothing():
     assert set_on.hash() == GOOD.hash()
     assert set_on.declared()["set_on"] == ["induction-2l@0"]
     assert "set_on" not in GOOD.declared()
+
+
+def test_one_family_is_not_split_over_two_claims():
+    seen = {}
+    assert split_family(GOOD, seen) == ""
+    assert split_family(GOOD, seen) == ""  # met again
+    again = replace(GOOD, id="induction.again", statement="a  Statement")
+    assert "'induction.test' and 'induction.again' make the same statement" in split_family(again, seen)
+    assert split_family(replace(again, id="induction.other", subject="previous-token"), seen) == ""
+    assert split_family(replace(again, id="induction.more", statement="Another one."), seen) == ""
+    assert split_family(replace(again, id="induction.whole", subject=None), seen) == ""
 
 
 def test_a_complete_declaration_has_no_problems():
