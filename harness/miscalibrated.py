@@ -44,9 +44,14 @@ class Miscalibrated:
     there: str
 
     @property
+    def decides(self) -> bool:
+        """Whether the verdict says anything that a bound could have got wrong; empty where no record was found."""
+        return self.verdict not in ("", "inconclusive", "invalid")
+
+    @property
     def carried(self) -> bool:
         """Whether the verdict is the same at a level at which the design holds; one that decides nothing needs none."""
-        return self.verdict in ("inconclusive", "invalid") or (self.level is not None and self.there == self.verdict)
+        return not self.decides or (self.level is not None and self.there == self.verdict)
 
     def line(self) -> str:
         """`a bound misses in 14.8 % of samples ({...}); at 0.25 %, where the design holds, it is inconclusive`."""
@@ -67,7 +72,7 @@ def by_claim(reports: Path) -> dict[str, list[dict[str, Any]]]:
         StoreError: the summary of the calibration is damaged.
     """
     found: dict[str, list[dict[str, Any]]] = {}
-    for one in design_rows(reports, read=_row):
+    for one in design_rows(reports, read=of_row):
         found.setdefault(one.claim, []).append({**asdict(one), "carried": one.carried, "line": one.line()})
     return found
 
@@ -91,7 +96,7 @@ def standing_of(path: Path, *, reports: Path, also: Iterable[Path] = ()) -> dict
     }
 
 
-def _row(row: Entry) -> Miscalibrated | None:
+def of_row(row: Entry) -> Miscalibrated | None:
     """What a row says of a design that does not hold."""
     if row.get("holds", True):
         return None

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.miscalibrated import of_row
 from harness.report.text import code, inline, plural, table
 
 MISSES_FIGURE = Path("figures") / "calibration-misses.png"
@@ -120,9 +121,8 @@ def _distance(question: Entry) -> float:
 
 def _carried(entry: Entry) -> bool | None:
     """Whether a verdict is the same where its design holds; None where it decides nothing, or was not looked at."""
-    if entry.get("verdict") in (None, "inconclusive", "invalid"):
-        return None
-    return bool(entry.get("verdict_there") == entry["verdict"])
+    one = of_row(entry)
+    return one.carried if one is not None and one.decides else None
 
 
 def _fallen(count: int) -> str:
