@@ -50,6 +50,10 @@ class StatisticsError(MechclaimsError):
     """A statistic was given values on which it is not defined."""
 
 
+class NothingToCompare(StatisticsError):  # noqa: N818 - states the fact: the claim is `invalid` with these heads
+    """Too few other components are left to compare the subject with: the circuit takes nearly all of them."""
+
+
 class StoreError(MechclaimsError):
     """A record or a run folder cannot be read or written."""
 

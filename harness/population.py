@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from harness.errors import StatisticsError
+from harness.errors import NothingToCompare
 from harness.interventions import Target
 from harness.stats.matched_sets import MatchedSets, distinct_sets
 from harness.stats.ranks import ENOUGH_SETS
@@ -37,6 +37,9 @@ def matched_heads(
         among: every head that could take part, `layer.head`.
         exclude: heads that are part of the circuit, or share weights with it.
         rng: draws where there are more than `DRAWS`.
+
+    Raises:
+        NothingToCompare: no other head is left beside one of them.
     """
     found = {}
     for head in heads:
@@ -58,7 +61,7 @@ def matched_sets(
     The window of layers widens until there are enough such sets or no layer is left.
 
     Raises:
-        StatisticsError: every set of this size holds one of the heads.
+        NothingToCompare: every set of this size holds one of the heads.
     """
     without: list[tuple[str, ...]] = []
     for enough in _WIDENING:
@@ -69,7 +72,9 @@ def matched_sets(
         if len(without) >= ENOUGH_SETS or sets.window is None:
             break
     if not without:
-        raise StatisticsError(f"every matched set of {len(heads)} heads holds one of {', '.join(heads)}")
+        raise NothingToCompare(
+            f"nothing to compare with: every matched set of {len(heads)} heads holds one of {', '.join(heads)}"
+        )
     kept = sorted(rng.permutation(len(without))[:draws])
     return {"+".join(without[place]): without[place] for place in kept}
 

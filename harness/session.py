@@ -17,7 +17,7 @@ from harness.bound_claim import CONFIRMATION, BoundClaim, Options, Split, applie
 from harness.chosen_subject import chosen_subject
 from harness.claim import Evidence, declared
 from harness.declaration import Claim
-from harness.errors import DeclarationError, NoPath, NotCovered, NotSuited, SubjectNotFound
+from harness.errors import DeclarationError, NoPath, NotCovered, NothingToCompare, NotSuited, SubjectNotFound
 from harness.evidence import Record
 from harness.interventions import slow_path_note
 from harness.mechanism import Announce, discovery_streams, folder_of, import_file, open_mechanism
@@ -191,10 +191,10 @@ def measure(bound: BoundClaim, *, loaded: Loaded, **replaced: Any) -> Record:
 
 @contextmanager
 def asking(evidence: Evidence) -> Iterator[None]:
-    """A body that lacks a class, a path, the fast engine, or a tokenizer that suits it ends its claim as `invalid`."""
+    """A body that lacks a class, a path, other heads, the fast engine or its tokenizer ends its claim as `invalid`."""
     try:
         yield
-    except (SubjectNotFound, NoPath, NotCovered, NotSuited) as error:
+    except (SubjectNotFound, NoPath, NothingToCompare, NotCovered, NotSuited) as error:
         evidence.invalid(str(error))
 
 

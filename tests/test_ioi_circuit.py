@@ -20,7 +20,7 @@ from claims.ioi.knock_out import (
     reference_prompts,
 )
 from claims.ioi.measurements import behaviour, draw, logit_difference
-from harness.errors import InterventionError, StatisticsError
+from harness.errors import InterventionError, NothingToCompare, StatisticsError
 from harness.interventions import HookEngine, Runs, ablate, engine_of, measure
 from harness.seeding import Streams
 from harness.subjects import Subject
@@ -189,7 +189,7 @@ def test_counterparts_are_nearby_and_none_stands_twice():
     nearby = {"1.0": ("1.2", "1.3"), "1.1": ("1.2", "1.3")}
     for seed in range(5):
         assert sorted(counterparts(["1.0", "1.1"], nearby=nearby, rng=np.random.default_rng(seed))) == ["1.2", "1.3"]
-    with pytest.raises(StatisticsError, match=r"too few heads near 1\.1"):
+    with pytest.raises(NothingToCompare, match=r"too few heads near 1\.1"):
         counterparts(["1.0", "1.1"], nearby=dict.fromkeys(nearby, ("1.2",)), rng=np.random.default_rng(0))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.errors import StatisticsError
+from harness.errors import NothingToCompare
 from harness.population import DRAWS, circuit, matched_heads, matched_sets
 from harness.subjects import Subject
 
@@ -52,8 +52,14 @@ def test_heads_that_share_weights_with_the_subject_are_left_out():
 
 
 def test_a_subject_without_others_is_refused():
-    with pytest.raises(StatisticsError, match="no other matched set"):
+    with pytest.raises(NothingToCompare, match="no other matched set"):
         matched_heads(("0.0",), among=["0.0", "0.1"], exclude=("0.1",), rng=rng())
+
+
+def test_a_subject_that_is_most_heads_before_its_receivers_has_nothing_to_be_compared_with():
+    early = [f"0.{head}" for head in range(4)]
+    with pytest.raises(NothingToCompare, match=r"every matched set of 3 heads holds one of 0\.0, 0\.1, 0\.2"):
+        matched_sets(early[:3], among=early, exclude=(), rng=rng())
 
 
 def test_sets_have_the_subjects_size_and_layers_and_no_member_of_the_circuit():

@@ -18,6 +18,7 @@ from harness.errors import DeclarationError, ModelError, ModelNotHere, NotSuited
 from harness.evidence import from_json, plain_from_json
 from harness.mechanism import Discovery, Mechanism
 from harness.models.registry import find
+from harness.population import matched_sets
 from harness.sanity import Battery
 from harness.session import Loaded, discovery_streams, measure, measuring, not_run, prepare, run, streams_of
 from harness.store import write_record
@@ -537,6 +538,17 @@ def of_a_second_model(model, evidence):
 def test_a_claim_is_invalid_with_the_reason_where_the_tokenizer_does_not_suit_its_prompts():
     record = measured(bound(of_another_tokenizer, claim=replace(CLAIM, subject=None)))
     assert (record.verdict, record.judgement["reason"]) == ("invalid", UNSUITED)
+
+
+def of_a_circuit_that_takes_all_heads(model, evidence):
+    heads = [f"0.{head}" for head in range(model.n_heads)]
+    matched_sets(heads, among=heads, exclude=heads, rng=np.random.default_rng(0))
+
+
+def test_a_claim_is_invalid_with_the_reason_where_no_other_heads_are_left():
+    record = measured(bound(of_a_circuit_that_takes_all_heads, claim=replace(CLAIM, subject=None)))
+    assert record.verdict == "invalid"
+    assert "no other matched set" in record.judgement["reason"]
 
 
 def test_a_claim_is_invalid_with_the_reason_where_the_tokenizer_does_not_suit_discovery():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from claims.ioi.measurements import logit_difference
 from fixtures.prompts.ioi import IoiPrompts
-from harness.errors import InterventionError, StatisticsError
+from harness.errors import InterventionError, NothingToCompare, StatisticsError
 from harness.interventions import HookEngine, Intervention, Replacement, Runs, ablate, engine_of, measure, together
 from harness.interventions.sweeps import progress_bar
 from harness.stats.matched_sets import MatchedSets, distinct_sets
@@ -190,12 +190,16 @@ def random_circuits(model: Model, heads: Sequence[str], *, draws: int, rng: np.r
 def counterparts(
     heads: Sequence[str], *, nearby: Mapping[str, Sequence[str]], rng: np.random.Generator
 ) -> tuple[str, ...]:
-    """For each head another one of those nearby it, none twice."""
+    """For each head another one of those nearby it, none twice.
+
+    Raises:
+        NothingToCompare: all of those near one of the heads are taken.
+    """
     chosen: list[str] = []
     for head in heads:
         free = [other for other in nearby[head] if other not in chosen]
         if not free:
-            raise StatisticsError(f"too few heads near {head} to compare {len(heads)} heads with as many others")
+            raise NothingToCompare(f"too few heads near {head} to compare {len(heads)} heads with as many others")
         chosen.append(str(rng.choice(free)))
     return tuple(chosen)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.errors import StatisticsError, did_you_mean
+from harness.errors import NothingToCompare, StatisticsError, did_you_mean
 from harness.stats.ranks import ENOUGH_SETS
 
 
@@ -71,7 +71,7 @@ def distinct_sets(
         enough: distinct sets at which the window stops widening.
 
     Raises:
-        StatisticsError: the subject is empty, repeated, unknown or excluded, or it has no other set to compare with.
+        StatisticsError: the subject is empty, repeated, unknown or excluded; NothingToCompare: it has no other set.
     """
     _check_subject(subject, layers=layers, exclude=exclude)
     if draws < 1:
@@ -85,7 +85,7 @@ def distinct_sets(
         if population.size >= enough or window == span:
             break
     if population.size < 2:
-        raise StatisticsError(f"subject {', '.join(subject)} has no other matched set; too many are excluded")
+        raise NothingToCompare(f"subject {', '.join(subject)} has no other matched set; too many are excluded")
     own = frozenset(subject)
     enumerated = population.size - 1 <= draws
     chosen = _all_others(population, own) if enumerated else _draw(population, own, draws=draws, rng=rng)
