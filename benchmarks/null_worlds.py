@@ -51,7 +51,7 @@ ARCHITECTURES = {
     "addition-5d-1l": Architecture("addition-5d-1l@0", ("arithmetic",)),
     "addition-5d-2l": Architecture("addition-5d-2l@0", ("arithmetic",)),
     "modular-addition-113": Architecture("modular-addition-113@0", ("arithmetic",)),
-    "smollm2-135m": Architecture("smollm2-135m-q4", ("induction", "greater_than", "ioi"), worlds=20),
+    "smollm2-135m": Architecture("smollm2-135m-q4", ("induction", "greater_than", "ioi", "steering"), worlds=20),
 }
 """By the name on the command line. A claim of another mechanism that takes every model (`*`) is left out."""
 SEEDS = 5

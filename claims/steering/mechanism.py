@@ -43,8 +43,11 @@ PILOT_UNITS = 15
 """Discovery has 15 templates of each kind."""
 
 
-def discover(model: Model, streams: Streams, *, say: object = None) -> Discovery:
-    """The place and dose of each contrast; half-samples of the stems' templates choose the layer again."""
+def discover(model: Model, streams: Streams, *, say: object = None, thresholds: bool = True) -> Discovery:
+    """The place and dose of each contrast; half-samples of the stems' templates choose the layer again.
+
+    The best layer needs no threshold: null worlds, which switch `thresholds` off, are asked as trained models are.
+    """
     classes: dict[str, tuple[str, ...]] = {}
     settings: dict[str, dict[str, float]] = {}
     scores: dict[str, dict[str, float]] = {}
