@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter
 from dataclasses import replace
@@ -28,6 +29,7 @@ from benchmarks.calibration.products import products_in
 from benchmarks.calibration.strict import verdict_at
 from benchmarks.calibration.summary import latest, planted_of, products_compared, summary_of, worlds_of, write_summary
 from benchmarks.null_worlds import ARCHITECTURES, as_many_as, asked, legs_of, measure_worlds
+from harness.catalog import all_claims
 from harness.designs import Design, Question, design_of, moves
 from harness.interventions.weights import Linear
 from harness.report.calibrated_designs import designs_section
@@ -330,6 +332,19 @@ def test_each_architecture_asks_the_claims_of_its_own_mechanism():
         begin = tuple(mechanism.replace("_", "-") for mechanism in architecture.mechanisms)
         assert all(claim_id.startswith(begin) for claim_id in ids)
         assert not any("published" in claim_id for claim_id in ids)
+
+
+def test_every_mechanism_that_names_smollm2_is_asked_in_its_worlds_and_can_discover_without_thresholds():
+    naming = {
+        entry.mechanism.name
+        for entry in all_claims(ROOT / "claims")
+        if entry.claim.tier != "replication" and any(model.startswith("smollm2") for model in entry.claim.models)
+    }
+    there = {entry.mechanism.name: entry.mechanism for entry in asked("smollm2-135m", claims=ROOT / "claims")}
+    assert {"ioi", "steering"} <= naming <= there.keys()
+    for mechanism in there.values():
+        assert mechanism.discover is not None
+        assert "thresholds" in inspect.signature(mechanism.discover).parameters
 
 
 def test_a_null_world_asks_as_many_heads_as_are_registered_and_keeps_a_circuit_whole():
