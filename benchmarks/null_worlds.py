@@ -1,9 +1,9 @@
 """Worlds with nothing to find: freshly initialised models of one architecture, on which every claim is asked.
 
 In every world discovery runs anew, without thresholds: as many components as the trained model has are asked, the
-highest, however low. Preconditions are off. Every world has its own prompts, since they derive from its fingerprint.
-One line is stored for each claim in each world, as it is finished: the verdict, and how often each control's own
-condition held. `benchmarks.calibration.summary` counts them.
+highest, however low. Preconditions are off, and a claim that is certain to be `invalid` ends early. Every world has its
+own prompts, since they derive from its fingerprint. One line is stored for each claim in each world, as it is finished:
+the verdict, and how often each control's own condition held. `benchmarks.calibration.summary` counts them.
 
     nox -s calibrate -- induction-2l --worlds 93
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.calibration.early import ending_early
 from benchmarks.calibration.lines import append_line, products_of, read_lines
 from benchmarks.calibration.products import Products, products_in
 from harness.catalog import CatalogEntry, all_claims
@@ -141,7 +142,7 @@ def measure_worlds(
             continue
         began = time.perf_counter()
         world = World(number, untrained_twin(trained, number), model_id, {})
-        with products_in(products):
+        with products_in(products), ending_early():
             for entry in missing:
                 line = _asked_in(world, entry, profile)
                 append_line(out, line if products == "float32" else {**line, "products": products})

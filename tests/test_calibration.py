@@ -21,6 +21,7 @@ from benchmarks.calibration.designs import (
     power_at,
     unmeasured_designs,
 )
+from benchmarks.calibration.early import ending_early
 from benchmarks.calibration.intervals import Bounds, bounds_of
 from benchmarks.calibration.limits import agrees, lower_bound, most_allowed, too_many, upper_bound
 from benchmarks.calibration.lines import append_line, read_lines
@@ -30,12 +31,17 @@ from benchmarks.calibration.strict import verdict_at
 from benchmarks.calibration.summary import latest, planted_of, products_compared, summary_of, worlds_of, write_summary
 from benchmarks.null_worlds import ARCHITECTURES, as_many_as, asked, legs_of, measure_worlds
 from harness.catalog import all_claims
+from harness.claim import Evidence, unit_values
+from harness.declaration import Margin
 from harness.designs import Design, Question, design_of, moves
 from harness.interventions.weights import Linear
 from harness.report.calibrated_designs import designs_section
+from harness.seeding import Streams
+from harness.session import asking
 from harness.stats.ratio import ratio_sampling
 from harness.stats.sampling import mean_sampling
 from tests.paths import REPOSITORY as ROOT
+from tests.toy_claim import CLAIM
 
 LEVELS = (0.025, 0.0125)
 
@@ -403,6 +409,30 @@ def test_invalid_worlds_are_not_counted_as_tried_and_a_leg_above_a_tenth_is_list
     assert entry["without_evidence"] == []  # 1 of 93
     (entry,) = worlds_of([world_line(number, held=number < 2) for number in range(19)])
     assert entry["without_evidence"] == ["shuffled"]  # 2 of 19
+
+
+def test_a_ratio_without_a_denominator_ends_a_claim_of_a_null_world_as_judging_would():
+    margin = Margin("share", unit="ratio of means", at_most=0.5, at_least=-0.5, reason="a toy")
+    declaration = replace(CLAIM, margins=(margin,))
+    rng = np.random.default_rng(0)
+    units = [f"u{number}" for number in range(24)]
+    values = [unit_values(rng.normal(size=(1, 24)), components=("joint",), units=units) for _ in range(2)]
+    whole, ends = (Evidence(declaration, 24, Streams(("test",)), ignore_preconditions=True) for _ in range(2))
+    for evidence in (whole, ends):
+        evidence.treated(values[0])
+    whole.margin("share", values[0], relative_to=values[1])
+    for control in declaration.controls:
+        whole.control(control.name, values[1])
+    whole.decide()
+    with asking(ends), ending_early():
+        ends.margin("share", values[0], relative_to=values[1])
+        pytest.fail("what follows is not measured")
+    assert whole.sections["judgement"]["verdict"] == "invalid"
+    assert ends.sections["judgement"] == whole.sections["judgement"]
+    clear = replace(values[1], values=values[1].values + 5)
+    with ending_early():
+        Evidence(declaration, 24, Streams(())).margin("share", values[0], relative_to=clear)
+    Evidence(declaration, 24, Streams(())).margin("share", values[0], relative_to=values[1])  # elsewhere nothing ends
 
 
 def test_products_are_rounded_within_and_exact_again_after_it():

@@ -67,6 +67,8 @@ def measure(model, subject, evidence, rng):
     donors = rng.for_("donors")
     resampled = minus(whole, gap_resampled(model, texts, found.direction, means=means["joint"], rng=donors))
     evidence.treated(min(mean, resampled, key=lambda fall: float(fall.mean()[0])))
+    restored = gap_restored(model, texts, found.direction, means=means["joint"])
+    evidence.margin(MISSING.name, joint(minus(whole, restored)), relative_to=mean)
     against_controls(
         evidence,
         found,
@@ -74,8 +76,6 @@ def measure(model, subject, evidence, rng):
         discovered=partial(fall_on_discovery, model, contrast, found),
         most=DRAWS,
     )
-    restored = gap_restored(model, texts, found.direction, means=means["joint"])
-    evidence.margin(MISSING.name, joint(minus(whole, restored)), relative_to=mean)
     gaps = (whole, minus(whole, mean), minus(whole, resampled), restored)
     evidence.table(
         "Gap between the two contexts",

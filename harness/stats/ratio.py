@@ -98,6 +98,12 @@ def ratio_sampling(
     )
 
 
+def check_denominator(denominator: ArrayLike, *, clusters: Sequence[str]) -> None:
+    """Raise InvalidDenominator where no ratio to these values [unit] has a useful interval."""
+    below = cluster_means(denominator, clusters=clusters)
+    _check_denominator(float(below.means.mean()), se=float(below.means[0].std(ddof=1)) / math.sqrt(below.count))
+
+
 def _check_denominator(mean: float, *, se: float) -> None:
     if mean == 0 or abs(mean) < STANDARD_ERRORS_FROM_ZERO * se:
         raise InvalidDenominator(

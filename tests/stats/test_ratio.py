@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.errors import StatisticsError
-from harness.stats.ratio import InvalidDenominator, _fieller_endpoints, ratio_sampling
+from harness.stats.ratio import InvalidDenominator, _fieller_endpoints, check_denominator, ratio_sampling
 
 
 def ids(units: int, *, size: int = 1) -> tuple[str, ...]:
@@ -141,8 +141,12 @@ def test_a_denominator_just_far_enough_from_zero_is_taken():
     y = y - y.mean()
     taken = sampled(pairs()[0], y + 5.001 * stats.sem(y))
     assert math.isfinite(taken.bound(0.025, side="lower"))
-    with pytest.raises(InvalidDenominator):
+    with pytest.raises(InvalidDenominator) as of_ratio:
         sampled(pairs()[0], y + 4.999 * stats.sem(y))
+    check_denominator(y + 5.001 * stats.sem(y), clusters=ids(len(y)))
+    with pytest.raises(InvalidDenominator) as of_itself:
+        check_denominator(y + 4.999 * stats.sem(y), clusters=ids(len(y)))
+    assert str(of_itself.value) == str(of_ratio.value)
 
 
 def test_a_denominator_of_zeros_is_refused():
