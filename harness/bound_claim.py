@@ -51,9 +51,14 @@ class Options:
 
     @property
     def exploratory(self) -> bool:
-        """Other heads, another n or another model's prompts than registered, or no preconditions: never a verdict."""
+        """Other heads, another n, another precision or another model's prompts than registered: never a verdict.
+
+        Neither is one without preconditions. Prompts derive from the model's fingerprint, and that from its precision:
+        float64 would be a second draw.
+        """
         chosen = (self.n_units, self.subjects, self.subjects_file, self.drawn_for)
-        return self.ignore_preconditions or any(choice is not None for choice in chosen)
+        other = self.ignore_preconditions or self.dtype != "float32"
+        return other or any(choice is not None for choice in chosen)
 
     @property
     def split(self) -> Split:

@@ -43,7 +43,7 @@ def add_options(parser: pytest.Parser) -> None:
     add("--n-units", type=int, metavar="N", help="another number of units than registered: exploratory")
     add("--profile", choices=get_args(Profile), default="default", help="quick: shipped models at training seed 0")
     add("--device", default="cpu", help="torch device")
-    add("--dtype", default="float32", choices=("float32", "float64"), help="precision of the model")
+    add("--dtype", default="float32", choices=("float32", "float64"), help="precision; float64: exploratory")
     add(
         "--weights", action="append", default=[], metavar="ID=FILE", help="safetensors file for claims on weights alone"
     )

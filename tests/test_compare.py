@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from harness.compare import (
     write_manifest,
 )
 from harness.compare.changes import effect_changes, lost_effects
+from harness.compare.rows import compared
 from harness.errors import ComparisonError, StoreError
 from harness.evidence import Record
 from harness.mechanism import Mechanism
@@ -176,16 +178,31 @@ def test_another_machines_rounding_is_no_change(rows, honest):
     assert [row.status for row in found.rows] == ["unchanged"]
 
 
-def test_a_stronger_effect_is_a_change_and_no_regression(rows):
-    found = rows(measured(offset=2.6))
-    assert [row.status for row in found.rows] == ["changed"]
-    assert found.regressions == ()
+def test_another_models_verdict_may_become_supported_and_its_estimate_larger(honest):
+    weak, strong = (measured(offset=offset).as_dict() for offset in (0.5, 2.6))
+    strong["model"] = {**strong["model"], "fingerprint": "e" * 64}
+    row = compared(weak, strong, rules=RULES, any_model=True)
+    assert (row.status, row.before, row.after, row.regressions) == ("changed", "inconclusive", "supported", ())
 
 
-def test_a_verdict_that_became_supported_is_no_regression(rows):
+def test_the_same_model_does_not_get_better_by_itself(rows):
     found = rows(measured(offset=2.0), before=(measured(offset=0.5),))
     assert [(row.before, row.after) for row in found.rows] == [("inconclusive", "supported")]
-    assert found.regressions == ()
+    assert set(failing(found)) == {"verdict", "outside-interval"}
+    assert "inconclusive -> supported (the same model, prompts and declaration" in comparison_text(found, width=300)
+
+
+def test_a_control_that_lost_its_effect_fires_though_the_claim_looks_stronger(rows, honest):
+    def quiet(plain):
+        for entry in plain["measured"]["controls"].values():
+            entry["values"] = [value - 0.5 for value in entry["values"]]
+        for outcome in plain["judgement"]["outcomes"]:
+            for name in ("estimate", "low", "high", "low_adjusted", "high_adjusted"):
+                outcome[name] += 0.5
+
+    found = rows(changed(honest, quiet))
+    assert set(failing(found)) == {"outside-interval"}
+    assert [row.before == row.after == "supported" for row in found.rows] == [True]
 
 
 def test_a_loss_within_the_limit_passes(rows):
@@ -227,14 +244,38 @@ def test_one_components_verdict_fires_where_the_claims_stayed(rows, honest):
     assert regression.text == "1.0: supported -> inconclusive"
 
 
-def test_an_estimate_below_the_baselines_interval_fires_and_one_above_does_not(rows):
-    found = rows(measured(offset=1.8), rules="outside-interval")
+@pytest.mark.parametrize("offset", [1.75, 2.25])
+def test_an_estimate_outside_the_baselines_interval_fires_on_either_side(rows, offset):
+    found = rows(measured(offset=offset), rules="outside-interval")
     assert set(failing(found)) == {"outside-interval"}
-    assert "is outside [" in found.regressions[0].regressions[0].text
+    text = found.regressions[0].regressions[0].text
+    assert "is outside [" in text
+    assert text.endswith("what changed is the measurement)") == (offset > 2)
 
 
-def test_an_estimate_above_the_baselines_interval_is_no_regression(rows):
-    assert rows(measured(offset=2.2), rules="outside-interval").regressions == ()
+@pytest.mark.parametrize("names", [("low", "high"), ("low_adjusted", "high_adjusted")])
+def test_an_interval_that_changed_though_its_values_did_not_fires(rows, honest, names):
+    def other_statistics(plain):
+        for outcome in plain["judgement"]["outcomes"][:1]:
+            for name in names:
+                outcome[name] += 0.5 * (outcome["estimate"] - outcome[name])
+
+    found = rows(changed(honest, other_statistics))
+    assert failing(found) == ["outside-interval"]
+    assert "the estimate stayed" in comparison_text(found)
+    plain = changed(honest, other_statistics).as_dict()
+    assert compared(honest.as_dict(), plain, rules=parse_rules("verdict")).status == "changed"
+
+
+@pytest.mark.parametrize(
+    ("end", "to", "fires"),
+    [(1.0, math.inf, True), (math.inf, math.inf, False), (-math.inf, math.inf, True), (math.nan, 1.0, False)],
+)
+def test_an_end_at_infinity_moves_only_to_or_from_it(honest, end, to, fires):
+    before, after = (copy.deepcopy(honest.as_dict()) for _ in range(2))
+    for plain, value in ((before, end), (after, to)):
+        plain["judgement"]["outcomes"][0]["high"] = value
+    assert bool(compared(before, after, rules=RULES).regressions) == fires
 
 
 def test_a_lowered_threshold_is_not_comparable_and_counted_under_verdict(rows):
@@ -324,8 +365,6 @@ def test_a_smaller_metric_is_stronger_where_the_claim_says_less(rows, honest):
 
 
 def test_a_margin_that_grew_beyond_its_interval_fires():
-    from harness.compare.rows import compared
-
     outcome = sample_records.outcome(
         "1.0", "costs", estimate=0.1, half=0.05, rule="non-inferiority", alternative="less"
     )
@@ -334,7 +373,8 @@ def test_a_margin_that_grew_beyond_its_interval_fires():
     for estimate, fires in ((0.2, True), (0.0, False), (0.12, False)):
         other = copy.deepcopy(base)
         other["judgement"]["outcomes"] = [{**outcome, "estimate": estimate}]
-        row = compared(base, other, rules=parse_rules("outside-interval"))
+        other["model"]["fingerprint"] = "another"
+        row = compared(base, other, rules=parse_rules("outside-interval"), any_model=True)
         assert bool(row.regressions) == fires
 
 

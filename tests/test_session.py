@@ -175,6 +175,12 @@ def test_a_record_that_ignored_its_preconditions_is_exploratory_says_so_and_is_c
     assert verification(record, exploratory=False).state == "differs"
 
 
+def test_another_precision_is_a_second_draw_and_no_verdict():
+    assert measured(registered()).exploratory is False
+    record = measured(registered(dtype="float64"))
+    assert (record.exploratory, record.expectation, record.options["dtype"]) == (True, None, "float64")
+
+
 def test_heads_that_the_model_does_not_have_are_refused_by_name():
     with pytest.raises(DeclarationError, match=r"toy\.larger.*subject 2\.0 is not in model"):
         measured(registered(subjects=("2.0",)))

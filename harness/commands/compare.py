@@ -38,7 +38,8 @@ def compare(
     """Say what changed from run A to run B: verdicts, and effects paired unit by unit.
 
     A and B are run folders, names of runs, or `baseline`; without B it is the newest run. Rules of --fail:
-    verdict, effect:20%, outside-interval, missing, not-run.
+    verdict, effect:20%, outside-interval, missing, not-run. Of the same model, verdicts and estimates may not
+    become stronger either.
     """
     from harness.compare import DEFAULT, compare_runs, comparison_markdown, comparison_text, open_baseline, parse_rules
 

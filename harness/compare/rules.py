@@ -20,9 +20,11 @@ class Rules:
 
     Attributes:
         text: the expression, without spaces.
-        verdict: a verdict that became another one, unless that is `supported`; and what is not comparable.
+        verdict: a verdict that became another one, unless another model's became `supported`; and what is not
+            comparable.
         effect: the share of the baseline's effect that may be lost, 0.2 for `effect:20%`; None where not asked for.
-        outside_interval: an estimate beyond the baseline's 95 % interval, on the side that weakens the claim.
+        outside_interval: an estimate beyond the baseline's 95 % interval (another model's on the side that weakens the
+            claim), and an interval that became another one though its estimate stayed.
         missing: a record of the baseline that the run has no counterpart of.
         not_run: a record of the baseline whose model is not on this machine.
     """
