@@ -42,7 +42,10 @@ class RandomTokens:
     """
 
     def __init__(self, model, *, n, rng):
-        self.tokens = rng.choice(model.random_token_pool(), size=(n, LENGTH))
+        # Heads rest on the BOS token; and where a token stands twice, some look for its earlier copy.
+        opening = [] if model.bos_token_id is None else [model.bos_token_id]
+        pool, count = model.random_token_pool(), LENGTH - len(opening)
+        self.tokens = np.array([[*opening, *rng.choice(pool, size=count, replace=False)] for _ in range(n)])
         # One id per unit, made of what it holds. Units are sampled independently: intervals resample these.
         self.units = tuple("-".join(map(str, row[:8])) for row in self.tokens)
 
