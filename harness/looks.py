@@ -1,8 +1,10 @@
 """How many confirmation records stand in a store from before a claim was registered: who looked before fixing it.
 
-Each measurement is one look, however often its record was copied (its content hash tells). A record without a time of
-its own has that of its run's start; one without any time counts as before. `mechclaims register` and `amend` write the
-looks that they find into the lock, so that a store measured again does not forget them.
+Each measurement is one look, however often its record was copied (its content hash tells), and in whichever folder of
+the store it lies: the baseline, a run, a cell of a matrix. A record without a time of its own has that of its run's
+start; one without any time counts as before. A claim that was renamed and declares all else as before was looked at
+under its former name too. `mechclaims register` and `amend` write the looks that they find into the lock, so that a
+store measured again does not forget them.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StoreError
-from harness.lock import ClaimEntry, Lock
-from harness.store import BASELINE, RUN_INFO, RUNS
+from harness.lock import ClaimEntry, Lock, sha256_of
+from harness.store import BASELINE, MATRIX, RUN_INFO, RUNS
 
 _LINES = re.compile(r'\A\{\n "claim": \{\n  "id": "([^"\\]+)"'), re.compile(r'\n "model": \{\n  "id": "([^"\\]+)"')
+_DECLARED = re.compile(r'\n  "version": (\d+)[,\n]'), re.compile(r'\n  "declaration_hash": "([0-9a-f]{64})"')
 _END = re.compile(r'\n "cost": (\{[^{}]*\}),\n.*?\n "content_hash": "([0-9a-f]{64})"\n\}\n\Z', re.DOTALL)
 _SEEDS = re.compile(r'\n "seeds": (\{[^{}]*\}),\n')
 _LOOKED_AT = ("confirmation", "exploratory")
@@ -34,6 +37,8 @@ class Look:
     model: str
     at: str
     content_hash: str
+    version: int = 1
+    declaration_hash: str = ""
 
     @property
     def name(self) -> str:
@@ -60,25 +65,42 @@ def looks(folders: Iterable[Path], *, until: str) -> tuple[Look, ...]:
     return tuple(look for look in found.values() if look.at < until)
 
 
-def names(found: Iterable[Look], *, claim: str, model: str | None = None) -> tuple[str, ...]:
-    """What a lock writes down of these looks: those of one claim, or of one claim on one model."""
-    own = (look for look in found if look.claim == claim and model in (None, look.model))
-    return tuple(sorted({look.name for look in own}))
+def looks_at(declaration: Mapping[str, Any], found: Iterable[Look]) -> tuple[Look, ...]:
+    """Those of these looks that were at the claim declared like this (`Claim.deciding`, plain values).
+
+    They are of any version of it, and of another id where nothing but the id and the version differs: under that name
+    the same question was asked of the same heads.
+    """
+    own = str(declaration["id"])
+    of_it: dict[tuple[str, int, str], bool] = {}
+    kept = []
+    for look in found:
+        key = (look.claim, look.version, look.declaration_hash)
+        if key not in of_it:
+            named = {**declaration, "id": look.claim, "version": look.version}
+            of_it[key] = look.claim == own or sha256_of(named) == look.declaration_hash
+        if of_it[key]:
+            kept.append(look)
+    return tuple(kept)
+
+
+def names(found: Iterable[Look], *, model: str | None = None) -> tuple[str, ...]:
+    """What a lock writes down of these looks, or of those on one model."""
+    return tuple(sorted({look.name for look in found if model in (None, look.model)}))
 
 
 def store_folders(reports: Path) -> tuple[Path, ...]:
-    """The run folders of a reports folder, the baseline first."""
-    return tuple(place for place in (reports / BASELINE, *sorted((reports / RUNS).glob("*/"))) if place.is_dir())
+    """The run folders of a reports folder, the baseline first, those of a matrix's cells last."""
+    runs = sorted((reports / RUNS).glob("*/"))
+    of_cells = sorted((reports / MATRIX).glob(f"*/{RUNS}/*/"))
+    return tuple(place for place in (reports / BASELINE, *runs, *of_cells) if place.is_dir())
 
 
 def standing(lock: Lock, folders: Iterable[Path]) -> dict[str, Any]:
     """What the report says of a lock: by claim when, where and how it was fixed, and how many looks precede that."""
     dates = [stamp.date for entry in lock.claims.values() for stamp in _stamps(entry)]
     found = looks(folders, until=max(dates)) if dates else ()
-    by_claim: dict[str, list[Look]] = {}
-    for look in found:
-        by_claim.setdefault(look.claim, []).append(look)
-    claims = {claim_id: _of_claim(entry, by_claim.get(claim_id, ())) for claim_id, entry in lock.claims.items()}
+    claims = {name: _of_claim(entry, looks_at(entry.declaration, found)) for name, entry in lock.claims.items()}
     return {"lock": lock.path.name, "claims": claims}
 
 
@@ -132,7 +154,9 @@ def _look(path: Path, began: str) -> Look | None:
         if content["judgement"] is None or content["seeds"].get("split", "confirmation") not in _LOOKED_AT:
             return None
         at = str((content.get("cost") or {}).get("at") or began)
-        return Look(content["claim"]["id"], content["model"]["id"], at, str(content["content_hash"]))
+        claim, model = content["claim"], content["model"]["id"]
+        declared = int(claim.get("version", 1)), str(claim.get("declaration_hash", ""))
+        return Look(claim["id"], model, at, str(content["content_hash"]), *declared)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path}: cannot be read as a record ({error}).") from error
 
@@ -144,10 +168,11 @@ def _outline(text: str) -> Mapping[str, Any]:
     """
     claim, model = (line.search(text, 0) for line in _LINES)
     seeds, end = _SEEDS.search(text), _END.search(text, max(0, len(text) - 4000))
-    if not (claim and model and seeds and end):
+    version, declaration = (line.search(text, 0, model.start()) if model else None for line in _DECLARED)
+    if not (claim and model and version and declaration and seeds and end):
         return dict(json.loads(text))
     return {
-        "claim": {"id": claim[1]},
+        "claim": {"id": claim[1], "version": int(version[1]), "declaration_hash": declaration[1]},
         "model": {"id": model[1]},
         "seeds": json.loads(seeds[1]),
         "judgement": None if '\n "judgement": null,\n' in text else {},

@@ -23,8 +23,6 @@ from harness.models.registry import availability, find
 from harness.planning import default_models, item_slug
 from harness.store import RUN_INFO, RUNS, Run, open_run
 
-FOLDER = "matrix"
-"""Below the reports folder: one folder per cell, with runs of its own."""
 LOCK = ".measuring"
 ANSWERED = (0, 1, 5)
 """Exit codes of pytest after which every test has had its say: passed, failed, nothing but missing models."""

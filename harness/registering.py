@@ -11,7 +11,7 @@ from harness.catalog import CatalogEntry, all_claims
 from harness.errors import DeclarationError, did_you_mean
 from harness.lock import NAME, Amendment, Change, ClaimEntry, Lock, ModelEntry, Stamp, read_lock, write_lock
 from harness.lock_changes import changing, stamp_of
-from harness.looks import Look, looks, names, store_folders
+from harness.looks import Look, looks, looks_at, names, store_folders
 from harness.planning import default_models
 from harness.registration import body_of, claim_entry, differences, model_entry
 from harness.source_version import Rewritten, with_version
@@ -136,7 +136,7 @@ def amend(
             if new.version != old.version:  # fixed anew: whatever was measured so far was seen before
                 require_power(_weak({claim_id: new}, reports=reports))
                 seen = {*old.looks, *(look for one in old.models.values() for look in one.looks)}
-                seen |= set(names(_looks(reports, until=stamp), claim=claim_id))
+                seen |= set(names(looks_at(new.declaration, _looks(reports, until=stamp))))
                 new = replace(new, looks=tuple(sorted(seen)))
             write_lock(Lock(lock.path, {**lock.claims, claim_id: new}))
         except BaseException:
@@ -169,11 +169,11 @@ def _weak(entries: Mapping[str, ClaimEntry | None], *, reports: Path | None) -> 
 
 def _with_looks(entry: ClaimEntry, old: ClaimEntry | None, *, found: Sequence[Look]) -> ClaimEntry:
     """A new entry with all looks at its claim; to an old one's new models with those at each of them."""
-    claim_id = str(entry.declaration["id"])
+    own = looks_at(entry.declaration, found)
     if old is None:
-        return replace(entry, looks=names(found, claim=claim_id))
+        return replace(entry, looks=names(own))
     models = {
-        model: one if model in old.models else replace(one, looks=names(found, claim=claim_id, model=model))
+        model: one if model in old.models else replace(one, looks=names(own, model=model))
         for model, one in entry.models.items()
     }
     return replace(entry, models=models)

@@ -18,6 +18,8 @@ from harness.evidence import Record, from_json, plain_from_json
 
 RUNS = "runs"
 BASELINE = "baseline"
+MATRIX = "matrix"
+"""Below the reports folder: one folder per cell of a matrix, with runs of its own."""
 LATEST = "latest"
 RUN_INFO = "run.json"
 SANITY = "sanity"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from harness.commands.matrix import _report
 from harness.errors import ModelError, StoreError
 from harness.evidence import from_json
 from harness.matrix import Asked, cells, combined, held, measure_cell, missing
@@ -202,6 +203,15 @@ def test_the_report_alone_measures_nothing(cell, monkeypatch, capsys):
         main(["matrix", "--do", "report"])
     assert ended.value.code == 2
     assert "empty" in capsys.readouterr().err
+
+
+def test_the_report_reads_the_looks_of_the_runs_that_it_reports(cell, monkeypatch):
+    path = measured("20260101T000000Z_a-1", cell)
+    given = {}
+    monkeypatch.setattr("harness.commands.matrix.standing_of", lambda lock, **rest: given.update(rest))
+    monkeypatch.setattr("harness.report.write_report", lambda records, **rest: rest["out"])
+    _report(cell.asked, reports=Path("elsewhere"))
+    assert list(given["also"]) == [path.parent]
 
 
 def test_nox_names_the_models_that_the_claims_are_measured_on():

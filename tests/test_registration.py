@@ -632,6 +632,41 @@ def test_looks_stay_known_when_the_store_is_measured_again(claims: Path, tmp_pat
     assert len(read_lock(claims / NAME).claims["toy.copies"].looks) == 3
 
 
+def test_measurements_in_a_cell_of_the_matrix_are_looks(claims: Path, tmp_path: Path) -> None:
+    cell = tmp_path / "reports" / "matrix" / "toy__induction-2l@0"
+    run_of(cell, "20260101T000000Z_a", record_at("2026-01-01T00:00:00Z"))
+    register(claims, reports=tmp_path / "reports")
+    lock = read_lock(claims / NAME)
+    (look,) = lock.claims["toy.copies"].looks
+    assert standing(lock, store_folders(tmp_path / "reports"))["claims"]["toy.copies"]["before"] == 1
+    copied = tmp_path / "reports" / "runs" / "20260101T000000Z_a"
+    shutil.copytree(cell / "runs" / "20260101T000000Z_a", copied)
+    assert [one.name for one in looks(store_folders(tmp_path / "reports"), until="2027")] == [look]
+
+
+@pytest.mark.parametrize("laid_out", [None, {"sort_keys": True}])
+def test_a_renamed_claim_was_looked_at_under_its_former_name(claims: Path, tmp_path: Path, laid_out) -> None:
+    def recorded(at: str, value: float) -> Record:
+        claim = bound(claims).claim
+        record = record_at(at, value=value)
+        return replace(record, claim={"id": claim.id, "version": claim.version, "declaration_hash": claim.hash()})
+
+    reports = tmp_path / "reports"
+    run = run_of(reports, "20260101T000000Z_a", recorded("2026-01-01T00:00:00Z", 1.0))
+    register(claims, reports=reports)
+    change(claims, "sesoi=0.25", "sesoi=0.2")  # a sibling that differs in any other field is another claim
+    run_of(reports, "20260102T000000Z_a", recorded("2026-01-02T00:00:00Z", 2.0))
+    change(claims, "sesoi=0.2,", "sesoi=0.25,")
+    if laid_out:
+        path = next(run.glob("*.json"))
+        path.write_text(json.dumps(json.loads(path.read_text()), **laid_out), encoding="utf-8")
+    change(claims, '"toy.copies"', '"toy.repeats"')
+    register(claims, reports=reports)
+    lock = read_lock(claims / NAME)
+    assert lock.claims["toy.repeats"].looks == lock.claims["toy.copies"].looks != ()
+    assert standing(lock, store_folders(reports))["claims"]["toy.repeats"]["before"] == 1
+
+
 def test_a_look_that_is_no_hash_is_damage(claims: Path) -> None:
     register(claims)
     text = (claims / NAME).read_text(encoding="utf-8")

@@ -10,9 +10,10 @@ import click
 from harness.commands.options import claims_option, reports_option
 from harness.declaration import Profile
 from harness.lock import NAME as LOCK
-from harness.matrix import FOLDER, Asked, cells, combined, measure_cell
+from harness.matrix import Asked, cells, combined, measure_cell
 from harness.miscalibrated import standing_of
 from harness.papers import NAME, read_papers
+from harness.store import MATRIX
 
 REPORT, MEASURE, BOTH = "report", "measure", "both"
 
@@ -47,7 +48,7 @@ def matrix(
     Each mechanism on each model is a cell with runs of its own below REPORTS/matrix. A measurement that is there is not
     made again: remove a cell's folder to begin it anew. PYTEST_OPTIONS, after --, go to pytest.
     """
-    asked = Asked(claims, reports / FOLDER, models, mechanisms, profile, data_seeds)
+    asked = Asked(claims, reports / MATRIX, models, mechanisms, profile, data_seeds)
     lacking = 0
     if what != REPORT:
         for cell in cells(asked):
@@ -65,12 +66,13 @@ def _report(asked: Asked, *, reports: Path) -> None:
 
     records, info, names = combined(asked)
     papers, lock = asked.claims / NAME, asked.claims / LOCK
+    runs = dict.fromkeys((asked.out / name).parent for name in names.values())
     path = write_report(
         records,
         out=asked.out,
         run=info,
         papers=read_papers(papers) if papers.is_file() else {},
         file_names=names,
-        lock=standing_of(lock, reports=reports),
+        lock=standing_of(lock, reports=reports, also=runs),
     )
     click.echo(f"{path}: {plural(len(records), 'record')}")
