@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.errors import StoreError
 from harness.lock import ClaimEntry, Lock, sha256_of
-from harness.store import BASELINE, MATRIX, RUN_INFO, RUNS
+from harness.store import BASELINE, MATRIX, RUNS, began
 
 _LINES = re.compile(r'\A\{\n "claim": \{\n  "id": "([^"\\]+)"'), re.compile(r'\n "model": \{\n  "id": "([^"\\]+)"')
 _DECLARED = re.compile(r'\n  "version": (\d+)[,\n]'), re.compile(r'\n  "declaration_hash": "([0-9a-f]{64})"')
@@ -26,7 +26,6 @@ _END = re.compile(r'\n "cost": (\{[^{}]*\}),\n.*?\n "content_hash": "([0-9a-f]{6
 _SEEDS = re.compile(r'\n "seeds": (\{[^{}]*\}),\n')
 _LOOKED_AT = ("confirmation", "exploratory")
 """Splits on which a claim is judged: on the second one by other prompts, but its declaration was tried all the same."""
-_RUN_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,11 @@ def looks(folders: Iterable[Path], *, until: str) -> tuple[Look, ...]:
     """
     found: dict[str, Look] = {}
     for folder in folders:
-        began = _began(folder)
-        if began >= until:  # what is measured later was not seen before
+        start = began(folder)
+        if start >= until:  # what is measured later was not seen before
             continue
         for path in sorted(folder.glob("*__seed*.json")):
-            look = _look(path, began)
+            look = _look(path, began=start)
             known = None if look is None else found.get(look.content_hash)
             if look is not None and (known is None or look.at < known.at):
                 found[look.content_hash] = look
@@ -135,19 +134,7 @@ def _stamps(entry: ClaimEntry) -> Iterator[Any]:
     yield from (one.stamp for one in entry.models.values())
 
 
-def _began(folder: Path) -> str:
-    """When a run began, by its `run.json`, else by its folder's name; empty where neither says."""
-    try:
-        started = json.loads((folder / RUN_INFO).read_text(encoding="utf-8")).get("started")
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError):
-        started = None
-    if isinstance(started, str) and started:
-        return started
-    named = _RUN_TIME.match(folder.name)
-    return "{}-{}-{}T{}:{}:{}Z".format(*named.groups()) if named else ""
-
-
-def _look(path: Path, began: str) -> Look | None:
+def _look(path: Path, *, began: str) -> Look | None:
     """What a record says of when it was measured; None where it was not."""
     try:
         content = _outline(path.read_text(encoding="utf-8"))

@@ -1,9 +1,10 @@
 """Claims by models and training seeds: which measurements are missing, running them cell by cell, and what there is.
 
 A cell is one mechanism on one model. What is finished is read from the records themselves: a measurement is there where
-a whole, unedited record has the claim's present declaration, the model's present subject, the profile and the data
-seed. Nothing else is kept, so that a matrix may be killed at any moment and goes on where it was. Each cell is measured
-by a pytest process of its own, for one model is in memory at a time and a crash must not take the others along.
+a whole, unedited record is the one that would be made now (`harness.freshness`), of the data seed. Beside them is kept
+only what the model's files were (`harness.weights_stamp`), so that a matrix may be killed at any moment and goes on
+where it was. Each cell is measured by a pytest process of its own, for one model is in memory at a time and a crash
+must not take the others along.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import Any
 from harness.bound_claim import applies
 from harness.catalog import CatalogEntry, all_claims
 from harness.declaration import Profile
-from harness.errors import ModelError, StoreError, SubjectNotFound
+from harness.errors import ModelError, StoreError
+from harness.freshness import Present, is_current
 from harness.models.registry import availability, find
 from harness.planning import default_models, item_slug
-from harness.store import RUN_INFO, RUNS, Run, open_run
+from harness.store import RUN_INFO, RUNS, Run, began, open_run
+from harness.weights_stamp import measured_since, stamp_weights
 
 LOCK = ".measuring"
 ANSWERED = (0, 1, 5)
@@ -41,6 +44,7 @@ class Asked:
         mechanisms: names of mechanisms' folders; none for all.
         profile: as of `pytest claims/`.
         data_seeds: as of `pytest claims/`.
+        dtype: as of `pytest claims/`.
     """
 
     claims: Path
@@ -49,6 +53,7 @@ class Asked:
     mechanisms: tuple[str, ...] = ()
     profile: Profile = "default"
     data_seeds: tuple[int, ...] = (0,)
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -138,15 +143,18 @@ def _is_known(model_id: str) -> bool:
 
 def held(cell: Cell) -> Held:
     """The records of a cell that count, from all of its runs."""
-    here = availability(find(cell.model_id)).here
+    spec, asked = find(cell.model_id), cell.asked
+    since = measured_since(cell.folder, spec)
+    now = Present(cell.model_id, availability(spec).here, since, asked.profile, asked.dtype)
     wanted = {(entry.claim.id, seed): entry for entry, seed in cell.wanted()}
     records: dict[tuple[str, int], tuple[Path, dict[str, Any]]] = {}
     damaged: list[str] = []
     runs = _runs(cell.folder)
     for run in runs:
+        start = began(run.path)
         for path, record in _readable(run, damaged):
             key = (str(record["claim"]["id"]), int(record["seeds"]["data_seed"]))
-            if key in wanted and _counts(record, wanted[key], cell=cell, here=here):
+            if key in wanted and is_current(record, wanted[key], now=now, began=start):
                 records[key] = (path, record)  # a newer run's replaces an older one's
     return Held(records, tuple(runs), tuple(damaged))
 
@@ -172,12 +180,14 @@ def measure_cell(cell: Cell, *, say: Say, options: Sequence[str] = ()) -> bool:
         say(f"{cell.name}: {problem} It is left as it lies, and its claim measured again.")
     todo = missing(cell, found=found)
     if not todo:
+        stamp_weights(cell.folder, find(cell.model_id))
         say(f"{cell.name}: finished, {len(found.records)} records")
         return True
     say(f"{cell.name}: {len(todo)} of {len(list(cell.wanted()))} to measure")
     cell.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(cell.folder / LOCK, timeout=0):  # the system lets go of it where a process is killed
+            stamp_weights(cell.folder, find(cell.model_id))
             code = subprocess.run(_command(cell, todo, options=options), check=False).returncode
     except Timeout:
         say(f"{cell.name}: another process is measuring it ({cell.folder / LOCK}); left to that one")
@@ -230,32 +240,11 @@ def _readable(run: Run, damaged: list[str]) -> Iterator[tuple[Path, dict[str, An
             damaged.append(str(error))
 
 
-def _counts(record: Mapping[str, Any], entry: CatalogEntry, *, cell: Cell, here: bool) -> bool:
-    """Whether a record is the measurement that is asked for now."""
-    if record["model"]["id"] != cell.model_id or record["exploratory"]:
-        return False
-    same = record["claim"]["declaration_hash"] == entry.claim.hash()
-    if record["not_run"]:
-        return same and not here  # the model may have come since
-    return same and record["options"]["profile"] == cell.asked.profile and _same_subject(record, entry, cell=cell)
-
-
-def _same_subject(record: Mapping[str, Any], entry: CatalogEntry, *, cell: Cell) -> bool:
-    """Whether the heads are the registered ones; those found anew in each run follow from the weights."""
-    if entry.claim.subject is None or not record["subject"]:
-        return True
-    try:
-        registered = entry.mechanism.subjects.subject(cell.model_id, class_name=entry.claim.subject)
-    except SubjectNotFound:
-        return False  # registered as empty since
-    return registered is None or list(record["subject"]["components"]) == list(registered.heads)
-
-
 def _command(cell: Cell, todo: Sequence[tuple[CatalogEntry, int]], *, options: Sequence[str]) -> list[str]:
     slug = item_slug(cell.model_id)
     tests = [f"{entry.source}[{slug}{f'-seed{seed}' if seed else ''}]" for entry, seed in todo]
     seeds = [part for seed in dict.fromkeys(seed for _, seed in todo) for part in ("--data-seed", str(seed))]
-    chosen = ["--model", cell.model_id, "--profile", cell.asked.profile, *seeds]
+    chosen = ["--model", cell.model_id, "--profile", cell.asked.profile, "--dtype", cell.asked.dtype, *seeds]
     return [sys.executable, "-m", "pytest", *tests, *chosen, "--evidence-dir", str(cell.folder), *options]
 
 

@@ -38,6 +38,8 @@ SHARPER = 1.5
 architecture differ by a factor of at most 1.5 (measured on five kinds, six seeds each; the five shipped families differ
 from theirs by 2.3 and more). Random weights of another scale than the twin's differ as well, which is why the weights
 are asked too."""
+FAILS = "the model fails the sanity battery"
+"""How the reason begins why nothing is asked of a model that fails."""
 BY_CHANCE = 1 / 700
 """How often the loss of normal draws would rise as much as it must on shuffled tokens, were their order nothing."""
 ABLATION_NATS = 0.01
@@ -72,7 +74,7 @@ class Battery:
     def problem(self) -> str | None:
         """Why no claim can be asked of the model, or None."""
         failed = [f"{check.name}: {check.said}" for check in self.checks if check.holds is False]
-        return f"the model fails the sanity battery ({'; '.join(failed)})" if failed else None
+        return f"{FAILS} ({'; '.join(failed)})" if failed else None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

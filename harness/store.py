@@ -24,6 +24,7 @@ LATEST = "latest"
 RUN_INFO = "run.json"
 SANITY = "sanity"
 MANIFEST = "manifest.json"
+_RUN_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,18 @@ def read_record(path: Path) -> Record:
         StoreError: it cannot be read, is cut short, was edited, or is no record; the message names the file.
     """
     return from_json(_text_of(path), where=str(path))
+
+
+def began(folder: Path) -> str:
+    """When a run began (UTC), by its `run.json`, else by its folder's name; empty where neither says."""
+    try:
+        started = json.loads((folder / RUN_INFO).read_text(encoding="utf-8")).get("started")
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError):
+        started = None
+    if isinstance(started, str) and started:
+        return started
+    named = _RUN_TIME.match(folder.name)
+    return "{}-{}-{}T{}:{}:{}Z".format(*named.groups()) if named else ""
 
 
 def run_name(*, commit: str) -> str:

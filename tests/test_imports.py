@@ -85,6 +85,8 @@ LAYERS = {
     "harness.recording": "claim",
     "harness.memory": "claim",
     "harness.matrix": "claim",
+    "harness.freshness": "claim",
+    "harness.weights_stamp": "claim",
     "harness.session": "claim",
     "harness.soundness": "claim",
     "harness.chosen_subject": "claim",

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
-from harness.commands.matrix import _report
+from harness.commands.matrix import _dtype, _report
 from harness.errors import ModelError, StoreError
 from harness.evidence import from_json
 from harness.matrix import Asked, cells, combined, held, measure_cell, missing
 from harness.planning import item_slug
+from harness.registration import body_of
 from harness.store import write_record
+from tests.cli.calling import CLAIM as WITH_SUBJECT
 from tests.paths import REPOSITORY
 from tests.sharp_model import save_sharp_model
 from tests.test_plugin import CLAIM, CONFTEST
@@ -104,13 +109,17 @@ def test_a_killed_cell_keeps_what_was_finished_and_goes_on_with_the_rest(place, 
     assert all((asked.out / name).is_file() for name in names.values())
 
 
+def claim_section(cell, claim_id):
+    entry = next(entry for entry in cell.claims if entry.claim.id == claim_id)
+    return {"id": claim_id, "version": 1, "declaration_hash": entry.claim.hash()}
+
+
 def measured(path, cell, *, claim_id="toy.larger", **changes):
     """A record as a run of this cell leaves it."""
     from harness.evidence import Record
 
-    entry = next(entry for entry in cell.claims if entry.claim.id == claim_id)
     record = Record(
-        claim={"id": claim_id, "version": 1, "declaration_hash": entry.claim.hash()}, model={"id": cell.model_id},
+        claim=claim_section(cell, claim_id), model={"id": cell.model_id},
         seeds={"data_seed": 0}, options={"profile": "default"}, command="pytest", judgement={"verdict": "supported"},
     )  # fmt: skip
     return write_record(replace(record, **changes), folder=cell.folder / "runs" / path)
@@ -128,6 +137,8 @@ def test_only_whole_records_of_the_present_declaration_profile_and_seed_count(ce
     for changes in (
         {"claim": {"id": "toy.second", "version": 1, "declaration_hash": "of another declaration"}},
         {"claim_id": "toy.second", "options": {"profile": "quick"}},
+        {"claim_id": "toy.second", "options": {"profile": "default", "dtype": "float64"}},
+        {"claim": {**claim_section(cell, "toy.second"), "body_sha256": "f" * 64}},
         {"claim_id": "toy.second", "seeds": {"data_seed": 1}},
         {"claim_id": "toy.second", "exploratory": True},
         {"claim_id": "toy.second", "model": {"id": "another"}},
@@ -135,6 +146,100 @@ def test_only_whole_records_of_the_present_declaration_profile_and_seed_count(ce
     ):
         measured("20260102T000000Z_a-1", cell, **changes)
         assert list(held(cell).records) == [("toy.larger", 0)], changes
+
+
+def test_a_record_of_the_present_code_and_precision_counts(cell):
+    (entry,) = (entry for entry in cell.claims if entry.claim.id == "toy.larger")
+    section = {**claim_section(cell, "toy.larger"), "body_sha256": body_of(entry.test, entry.mechanism)}
+    options = {"profile": "default", "dtype": "float64"}
+    measured("20260101T000000Z_a-1", cell, claim=section, options=options)
+    assert not held(cell).records
+    assert list(held(replace(cell, asked=replace(cell.asked, dtype="float64"))).records) == [("toy.larger", 0)]
+
+
+@pytest.fixture
+def own_weights(asked, tmp_path):
+    """A cell on a copy of the model that may be overwritten, with both records and the stamp of its weights."""
+    path = tmp_path / "own.safetensors"
+    shutil.copyfile(asked.models[0].removeprefix("path:"), path)
+    (found,) = cells(replace(asked, out=tmp_path / "matrix", models=(f"path:{path}",)))
+    for claim_id in ("toy.larger", "toy.second"):
+        measured("20260101T000000Z_a-1", found, claim_id=claim_id)
+    assert measure_cell(found, say=lambda line: None)
+    return found, path
+
+
+def test_other_weights_under_the_same_name_are_measured_again(own_weights, monkeypatch):
+    cell, path = own_weights
+    before, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as large and as old as the former ones
+    assert len(missing(cell)) == 2
+    with pytest.raises(StoreError, match="no record of this matrix yet"):
+        combined(cell.asked)
+
+    def measure(command, **_):
+        for claim_id in ("toy.larger", "toy.second"):
+            measured(f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}_a-1", cell, claim_id=claim_id)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("subprocess.run", measure)
+    said = []
+    assert measure_cell(cell, say=said.append)
+    assert said == [f"{cell.name}: 2 of 2 to measure"]
+    assert not any(path.parent.name.startswith("20260101") for path, _ in held(cell).records.values())
+    path.write_bytes(content)  # the former ones again: the last measurement is not theirs
+    assert len(missing(cell)) == 2
+
+
+def test_weights_that_were_written_again_with_the_same_content_are_the_same(own_weights):
+    cell, path = own_weights
+    path.write_bytes(path.read_bytes())
+    assert not missing(cell)
+    stamp = (cell.folder / "weights.json").read_text(encoding="utf-8")
+    assert measure_cell(cell, say=lambda line: None)
+    renewed = (cell.folder / "weights.json").read_text(encoding="utf-8")
+    assert (json.loads(renewed)["since"], renewed != stamp) == ("", True)
+
+
+def test_a_stamp_that_cannot_be_read_is_named(own_weights):
+    cell, _ = own_weights
+    (cell.folder / "weights.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"weights\.json: cannot be read"):
+        held(cell)
+
+
+@pytest.mark.parametrize(
+    ("heads", "reason", "counts"),
+    [
+        (None, "discovery finds no head", True),
+        ("[]", "no head of class 'copier' is known on this model", True),
+        ('["1.0"]', "discovery finds no head", False),
+        ('["1.0"]', "the model fails the sanity battery (ablation: nothing happens)", True),
+    ],
+)
+def test_a_record_without_heads_counts_while_none_are_registered(tmp_path, heads, reason, counts):
+    folder = tmp_path / "claims" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "test_toy.py").write_text(WITH_SUBJECT, encoding="utf-8")
+    classes = '[models."induction-2l@0".classes.copier]\nselected_by = "s"\nsource = "s"\nsplit = "s"\nheads = '
+    (folder / "subjects.toml").write_text("" if heads is None else classes + heads, encoding="utf-8")
+    asked = Asked(tmp_path / "claims", tmp_path, models=("induction-2l@0",))
+    (cell,) = cells(asked)
+    measured("20260101T000000Z_a-1", cell, claim_id="toy.copies", judgement={"verdict": "invalid", "reason": reason})
+    assert bool(held(cell).records) == counts
+
+
+def test_pytest_is_given_the_precision_that_the_matrix_asks_for(cell, monkeypatch):
+    assert [_dtype(options) for options in (["-q"], ["--dtype", "float64"], ["--dtype=float64", "-q"])] == [
+        "float32", "float64", "float64",
+    ]  # fmt: skip
+    commands = []
+    monkeypatch.setattr(
+        "subprocess.run", lambda command, **_: commands.append(command) or subprocess.CompletedProcess(command, 0)
+    )
+    measure_cell(replace(cell, asked=replace(cell.asked, dtype="float64")), say=lambda line: None)
+    assert commands[0][commands[0].index("--dtype") + 1] == "float64"
 
 
 def test_a_damaged_record_is_named_left_as_it_lies_and_measured_again(cell, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -45,10 +46,11 @@ def matrix(
 ) -> None:
     """Measure every claim on every model, then report them together; run again, it goes on where it was.
 
-    Each mechanism on each model is a cell with runs of its own below REPORTS/matrix. A measurement that is there is not
-    made again: remove a cell's folder to begin it anew. PYTEST_OPTIONS, after --, go to pytest.
+    Each mechanism on each model is a cell with runs of its own below REPORTS/matrix. A measurement that is there is
+    made again only where the claim, its code, its heads, the weights or the precision changed; remove a cell's folder
+    to begin it anew. PYTEST_OPTIONS, after --, go to pytest; say `--dtype` for a report too.
     """
-    asked = Asked(claims, reports / MATRIX, models, mechanisms, profile, data_seeds)
+    asked = Asked(claims, reports / MATRIX, models, mechanisms, profile, data_seeds, _dtype(pytest_options))
     lacking = 0
     if what != REPORT:
         for cell in cells(asked):
@@ -58,6 +60,16 @@ def matrix(
     if lacking:
         click.echo(f"{lacking} cells are not finished; run the same command again to go on")
         ctx.exit(1)
+
+
+def _dtype(options: Sequence[str]) -> str:
+    """The precision that pytest is asked for, by which measurements differ; as pytest, the last word counts."""
+    found = "float32"
+    for place, option in enumerate(options):
+        name, equals, value = option.partition("=")
+        if name == "--dtype":
+            found = value if equals else next(iter(options[place + 1 :]), found)
+    return found
 
 
 def _report(asked: Asked, *, reports: Path) -> None:
