@@ -19,8 +19,9 @@ from typing import Any
 from harness.bound_claim import applies
 from harness.catalog import CatalogEntry, all_claims
 from harness.declaration import Profile
-from harness.errors import ModelError, StoreError
+from harness.errors import DeclarationError, ModelError, StoreError
 from harness.freshness import Present, is_current
+from harness.mechanism import named
 from harness.models.registry import availability, find
 from harness.planning import default_models, item_slug
 from harness.store import RUN_INFO, RUNS, Run, began, open_run
@@ -99,21 +100,34 @@ def cells(asked: Asked) -> list[Cell]:
     """Every cell that was asked for, mechanism by mechanism.
 
     Raises:
-        DeclarationError: a claim does not hold together. ModelError: a model is unknown.
+        DeclarationError: a claim does not hold together, a mechanism is unknown, or no claim is about what was asked.
+        ModelError: a model is unknown.
     """
     for model_id in asked.models:
         find(model_id)
+    mechanisms = {named(each, claims=asked.claims).folder.name for each in asked.mechanisms}
     before = {} if asked.models else _measured_before(asked)
     found: dict[tuple[str, str], list[CatalogEntry]] = {}
     for entry in all_claims(asked.claims):
         name = entry.mechanism.folder.name
-        if (asked.mechanisms and name not in asked.mechanisms) or asked.profile not in entry.claim.profiles:
+        if (mechanisms and name not in mechanisms) or asked.profile not in entry.claim.profiles:
             continue
         own = default_models(entry.mechanism, profile=asked.profile, weights=(), claim=entry.claim)
         for model_id in asked.models or dict.fromkeys((*own, *before.get(name, ()))):
             if applies(entry.claim, model_id):
                 found.setdefault((name, model_id), []).append(entry)
+    if not found:
+        raise DeclarationError(_no_cell(asked))
     return [Cell(name, model_id, tuple(entries), asked) for (name, model_id), entries in found.items()]
+
+
+def _no_cell(asked: Asked) -> str:
+    mechanisms, models = ", ".join(asked.mechanisms), ", ".join(asked.models)
+    return (
+        f"nothing to measure: no claim below {asked.claims} of {mechanisms or 'any mechanism'} is about "
+        f"{models or 'a model that is here'} in profile {asked.profile!r}. Ask for another one; "
+        "`mechclaims list` says which claims there are."
+    )
 
 
 def _measured_before(asked: Asked) -> dict[str, list[str]]:

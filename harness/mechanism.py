@@ -170,11 +170,12 @@ def folder_of(claim_id: str, *, claims: Path) -> Path:
 def named(name: str, *, claims: Path) -> Mechanism:
     """The mechanism of that name, or of that beginning of claims' ids; DeclarationError that lists what there is."""
     found = mechanisms(claims)
-    name = name if name in found else name.replace("-", "_")
-    if name not in found:
+    spelt = {each.replace("-", "_"): each for each in found}
+    folder = name if name in found else spelt.get(name.replace("-", "_"))
+    if folder is None:
         listed = ", ".join(sorted(found)) or "none"
         raise DeclarationError(f"no mechanism {name!r} below {claims}; there are: {listed}.{did_you_mean(name, found)}")
-    return found[name]
+    return found[folder]
 
 
 def import_file(path: Path) -> ModuleType:

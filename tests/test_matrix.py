@@ -18,9 +18,10 @@ import pytest
 
 from harness.cli import main
 from harness.commands.matrix import _dtype, _report
-from harness.errors import ModelError, StoreError
+from harness.errors import DeclarationError, ModelError, StoreError
 from harness.evidence import from_json
 from harness.matrix import Asked, cells, combined, held, measure_cell, missing
+from harness.mechanism import named
 from harness.planning import item_slug
 from harness.registration import body_of
 from harness.store import write_record
@@ -299,6 +300,32 @@ def test_a_cell_that_another_process_measures_is_left_to_it(cell):
 def test_an_unknown_model_is_refused_before_anything_is_measured(asked):
     with pytest.raises(ModelError, match="Did you mean 'gpt2-small'"):
         cells(replace(asked, models=("gpt2-smal",)))
+
+
+def test_an_unknown_mechanism_is_refused_and_either_spelling_is_known(asked):
+    with pytest.raises(DeclarationError, match=r"no mechanism 'toi' below claims.* Did you mean 'toy'"):
+        cells(replace(asked, mechanisms=("toi",)))
+    own = replace(asked, claims=REPOSITORY / "claims", models=("smollm2-135m-q4",))
+    for spelling in ("greater-than", "greater_than"):
+        (found,) = cells(replace(own, mechanisms=(spelling,)))
+        assert found.name == "greater_than__smollm2-135m-q4"
+    assert named("greater-than", claims=own.claims).folder == named("greater_than", claims=own.claims).folder
+
+
+def test_a_folder_with_hyphens_is_found_by_its_name_with_underscores(tmp_path):
+    (tmp_path / "my-toy").mkdir()
+    (tmp_path / "my-toy" / "test_toy.py").write_text("", encoding="utf-8")
+    assert named("my_toy", claims=tmp_path).folder == named("my-toy", claims=tmp_path).folder
+
+
+def test_a_request_without_a_cell_is_said(asked, capsys):
+    request = ["matrix", "--mechanism", "arithmetic", "--model", "gpt2-small", "--do", "measure"]
+    with pytest.raises(SystemExit) as ended:
+        main([*request, "--claims", str(REPOSITORY / "claims")])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "no claim below" in said
+    assert "of arithmetic is about gpt2-small in profile 'default'" in said
 
 
 def test_the_report_alone_measures_nothing(cell, monkeypatch, capsys):
