@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,6 @@ _COLUMNS = (
     "seeds",
     "check: Hartung-Knapp",
 )
-_MEMBER = re.compile(r" \([^()]*\)$")
 
 
 def combine_trained(records: Sequence[Entry]) -> dict[str, Any] | None:
@@ -70,10 +68,12 @@ def _not_combinable(ran: Sequence[Entry]) -> str | None:
 
 
 def _nearest_to_failing(record: Entry) -> dict[str, Effect]:
+    from harness.compare.changes import plain_control
+
     found: dict[str, Effect] = {}
     for effect in effects_of(record):
         # The 95th-percentile member is another head on every seed: its name does not identify the control.
-        control = _MEMBER.sub("", effect.control)
+        control = plain_control(effect.control)
         if control not in found or effect.slack < found[control].slack:
             found[control] = effect
     return found
@@ -128,7 +128,8 @@ def _title(records: Sequence[Entry]) -> str:
     others = len(records) - len(set_on)
     if supported < len(records) or not others:
         return title
-    said = f"with 95 % confidence more than {100 * k_of_k_lower_bound(others):.0f} % of trainings would be"
+    share = math.floor(100 * k_of_k_lower_bound(others))  # "more than" a bound that was rounded up would not hold
+    said = f"with 95 % confidence more than {share} % of trainings would be"
     if set_on:
         said += f", by the other {others}: the claim was set on {', '.join(set_on)}"
     return f"{title} ({said})"

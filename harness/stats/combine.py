@@ -92,7 +92,7 @@ def combine_seeds(effects: ArrayLike, *, variances: ArrayLike | None, alpha: flo
 def k_of_k_lower_bound(k: int, *, alpha: float = 0.05) -> float:
     """The exact one-sided lower bound of the share of trainings that show a finding, after k of k did: alpha^(1/k).
 
-    Clopper-Pearson at k successes of k; 5 of 5 gives 55 % at alpha = 0.05.
+    Clopper-Pearson at k successes of k; 5 of 5 gives 54.9 % at alpha = 0.05.
 
     Raises:
         StatisticsError: k is below 1, or alpha not inside (0, 1).

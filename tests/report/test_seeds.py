@@ -49,10 +49,28 @@ def test_a_prediction_interval_needs_five_seeds() -> None:
     assert five["rows"][0][4].startswith("[")
 
 
-def test_all_of_five_supported_is_worth_55_per_cent_of_trainings() -> None:
+def test_all_of_five_supported_is_worth_54_per_cent_of_trainings_rounded_down() -> None:
     made = combine_trained(seeds([0.5, 0.55, 0.6, 0.65, 0.7]))
     assert made is not None
-    assert "5 of 5 supported (with 95 % confidence more than 55 %" in made["name"]  # 0.05 ** (1 / 5) = 0.549
+    assert "5 of 5 supported (with 95 % confidence more than 54 %" in made["name"]  # 0.05 ** (1 / 5) = 0.5493
+    three = combine_trained(seeds([0.5, 0.6, 0.7]))
+    assert three is not None
+    assert "more than 36 %" in three["name"]  # 0.05 ** (1 / 3) = 0.3684
+
+
+def test_controls_that_differ_in_parentheses_are_two_rows() -> None:
+    def judged(seed: int) -> dict[str, Any]:
+        names = ("shuffled (first half)", "shuffled (second half)", f"other (deep) heads: 95th percentile (1.{seed})")
+        outcomes = [outcome("1.0", name, estimate=0.5 + seed / 10 + place) for place, name in enumerate(names)]
+        return record(f"induction-2l@{seed}", judgement=judgement("supported", outcomes))
+
+    made = combine_trained([judged(seed) for seed in range(3)])
+    assert made is not None
+    assert [row[:2] for row in made["rows"]] == [
+        ["shuffled (first half)", "0.6"],
+        ["shuffled (second half)", "1.6"],
+        ["other (deep) heads: 95th percentile", "2.6"],
+    ]
 
 
 def test_a_seed_on_which_the_claim_was_set_is_no_evidence_of_other_trainings() -> None:
