@@ -1,6 +1,6 @@
 """Whether a stored record is the measurement that would be made now. Loads no model.
 
-Asked are the claim's declaration, the code that measures it, the model, its heads and weights, profile and precision.
+Asked are the claim's declaration, the code that measures it, the model, its heads and weights, and the profile.
 What this does not answer: whether the library measures as it did, and on which device; neither makes a record another.
 """
 
@@ -25,14 +25,12 @@ class Present:
         here: whether its weights are here.
         since: from when on runs are about its present weights; None where none is (`harness.weights_stamp`).
         profile: as of `pytest claims/`.
-        dtype: as of `pytest claims/`.
     """
 
     model_id: str
     here: bool
     since: str | None
     profile: Profile
-    dtype: str
 
 
 def is_current(record: Mapping[str, Any], entry: CatalogEntry, *, now: Present, began: str) -> bool:
@@ -46,7 +44,7 @@ def is_current(record: Mapping[str, Any], entry: CatalogEntry, *, now: Present, 
     options = record["options"]
     return (
         options["profile"] == now.profile
-        and options.get("dtype", now.dtype) == now.dtype
+        and options.get("dtype", "float32") == "float32"  # older records in another precision are not exploratory
         and now.since is not None
         and began >= now.since
         and _same_code(record, entry)

@@ -45,7 +45,6 @@ class Asked:
         mechanisms: names of mechanisms' folders; none for all.
         profile: as of `pytest claims/`.
         data_seeds: as of `pytest claims/`.
-        dtype: as of `pytest claims/`.
     """
 
     claims: Path
@@ -54,7 +53,6 @@ class Asked:
     mechanisms: tuple[str, ...] = ()
     profile: Profile = "default"
     data_seeds: tuple[int, ...] = (0,)
-    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ def held(cell: Cell) -> Held:
     """The records of a cell that count, from all of its runs."""
     spec, asked = find(cell.model_id), cell.asked
     since = measured_since(cell.folder, spec)
-    now = Present(cell.model_id, availability(spec).here, since, asked.profile, asked.dtype)
+    now = Present(cell.model_id, availability(spec).here, since, asked.profile)
     wanted = {(entry.claim.id, seed): entry for entry, seed in cell.wanted()}
     records: dict[tuple[str, int], tuple[Path, dict[str, Any]]] = {}
     damaged: list[str] = []
@@ -258,7 +256,7 @@ def _command(cell: Cell, todo: Sequence[tuple[CatalogEntry, int]], *, options: S
     slug = item_slug(cell.model_id)
     tests = [f"{entry.source}[{slug}{f'-seed{seed}' if seed else ''}]" for entry, seed in todo]
     seeds = [part for seed in dict.fromkeys(seed for _, seed in todo) for part in ("--data-seed", str(seed))]
-    chosen = ["--model", cell.model_id, "--profile", cell.asked.profile, "--dtype", cell.asked.dtype, *seeds]
+    chosen = ["--model", cell.model_id, "--profile", cell.asked.profile, *seeds]
     return [sys.executable, "-m", "pytest", *tests, *chosen, "--evidence-dir", str(cell.folder), *options]
 
 

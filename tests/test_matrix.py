@@ -14,10 +14,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import pytest
 
 from harness.cli import main
-from harness.commands.matrix import _dtype, _report
+from harness.commands.matrix import _check, _report
 from harness.errors import DeclarationError, ModelError, StoreError
 from harness.evidence import from_json
 from harness.matrix import Asked, cells, combined, held, measure_cell, missing
@@ -149,13 +150,11 @@ def test_only_whole_records_of_the_present_declaration_profile_and_seed_count(ce
         assert list(held(cell).records) == [("toy.larger", 0)], changes
 
 
-def test_a_record_of_the_present_code_and_precision_counts(cell):
+def test_a_record_of_the_present_code_counts(cell):
     (entry,) = (entry for entry in cell.claims if entry.claim.id == "toy.larger")
     section = {**claim_section(cell, "toy.larger"), "body_sha256": body_of(entry.test, entry.mechanism)}
-    options = {"profile": "default", "dtype": "float64"}
-    measured("20260101T000000Z_a-1", cell, claim=section, options=options)
-    assert not held(cell).records
-    assert list(held(replace(cell, asked=replace(cell.asked, dtype="float64"))).records) == [("toy.larger", 0)]
+    measured("20260101T000000Z_a-1", cell, claim=section)
+    assert list(held(cell).records) == [("toy.larger", 0)]
 
 
 @pytest.fixture
@@ -231,16 +230,11 @@ def test_a_record_without_heads_counts_while_none_are_registered(tmp_path, heads
     assert bool(held(cell).records) == counts
 
 
-def test_pytest_is_given_the_precision_that_the_matrix_asks_for(cell, monkeypatch):
-    assert [_dtype(options) for options in (["-q"], ["--dtype", "float64"], ["--dtype=float64", "-q"])] == [
-        "float32", "float64", "float64",
-    ]  # fmt: skip
-    commands = []
-    monkeypatch.setattr(
-        "subprocess.run", lambda command, **_: commands.append(command) or subprocess.CompletedProcess(command, 0)
-    )
-    measure_cell(replace(cell, asked=replace(cell.asked, dtype="float64")), say=lambda line: None)
-    assert commands[0][commands[0].index("--dtype") + 1] == "float64"
+@pytest.mark.parametrize("option", ["--dtype=float64", "--dtype", "--n-units", "--subjects=1.0"])
+def test_what_makes_records_exploratory_is_refused_since_no_cell_would_be_finished(option):
+    with pytest.raises(click.UsageError, match=r"makes exploratory records, which no matrix holds"):
+        _check(["-q", option])
+    _check(["-q", "-k", "n-units"])
 
 
 def test_a_damaged_record_is_named_left_as_it_lies_and_measured_again(cell, monkeypatch):

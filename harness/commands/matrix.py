@@ -17,6 +17,8 @@ from harness.papers import NAME, read_papers
 from harness.store import MATRIX
 
 REPORT, MEASURE, BOTH = "report", "measure", "both"
+EXPLORATORY = ("--dtype", "--n-units", "--subjects")
+"""Options of pytest that no verdict is measured with."""
 
 
 @click.command()
@@ -47,10 +49,11 @@ def matrix(
     """Measure every claim on every model, then report them together; run again, it goes on where it was.
 
     Each mechanism on each model is a cell with runs of its own below REPORTS/matrix. A measurement that is there is
-    made again only where the claim, its code, its heads, the weights or the precision changed; remove a cell's folder
-    to begin it anew. PYTEST_OPTIONS, after --, go to pytest; say `--dtype` for a report too.
+    made again only where the claim, its code, its heads or the weights changed; remove a cell's folder to begin it
+    anew. PYTEST_OPTIONS, after --, go to pytest.
     """
-    asked = Asked(claims, reports / MATRIX, models, mechanisms, profile, data_seeds, _dtype(pytest_options))
+    asked = Asked(claims, reports / MATRIX, models, mechanisms, profile, data_seeds)
+    _check(pytest_options)
     lacking = 0
     if what != REPORT:
         for cell in cells(asked):
@@ -62,14 +65,12 @@ def matrix(
         ctx.exit(1)
 
 
-def _dtype(options: Sequence[str]) -> str:
-    """The precision that pytest is asked for, by which measurements differ; as pytest, the last word counts."""
-    found = "float32"
-    for place, option in enumerate(options):
-        name, equals, value = option.partition("=")
-        if name == "--dtype":
-            found = value if equals else next(iter(options[place + 1 :]), found)
-    return found
+def _check(options: Sequence[str]) -> None:
+    """Refuse what makes records exploratory: none would ever count, and the cell would never be finished."""
+    for option in options:
+        name, _, _ = option.partition("=")
+        if name in EXPLORATORY:
+            raise click.UsageError(f"{name} makes exploratory records, which no matrix holds; leave it out")
 
 
 def _report(asked: Asked, *, reports: Path) -> None:
