@@ -1,15 +1,11 @@
-"""Changing a lock file: one command at a time, and the stamp that its change gets."""
+"""The stamp that a change of a lock file gets: when, and at which commit."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.errors import StoreError
 from harness.lock import NAME, Stamp
 
 
@@ -26,24 +22,3 @@ def stamp_of(claims: Path) -> Stamp:
         return Stamp(now, git("rev-parse", "HEAD"), uncommitted=bool(changed))
     except (OSError, subprocess.CalledProcessError):
         return Stamp(now, "", uncommitted=True)
-
-
-@contextlib.contextmanager
-def changing(path: Path) -> Iterator[None]:
-    """Hold the right to change a lock file: of two commands at once the second waits and then reads the first's."""
-    from filelock import FileLock
-
-    from harness.models.folders import cache_folder
-
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    guard = cache_folder() / "locks" / f"{name}.lock"  # not beside the file: a clone stays as git knows it
-    try:
-        guard.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(guard)
-        held.acquire()
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be changed: {guard} cannot be held ({error.strerror or error})") from error
-    try:
-        yield
-    finally:
-        held.release()

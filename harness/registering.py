@@ -9,8 +9,9 @@ from pathlib import Path
 
 from harness.catalog import CatalogEntry, all_claims
 from harness.errors import DeclarationError, did_you_mean
+from harness.guard import changing
 from harness.lock import NAME, Amendment, Change, ClaimEntry, Lock, ModelEntry, Stamp, read_lock, write_lock
-from harness.lock_changes import changing, stamp_of
+from harness.lock_changes import stamp_of
 from harness.looks import Look, looks, looks_at, names, store_folders
 from harness.planning import default_models
 from harness.registration import body_of, claim_entry, differences, model_entry

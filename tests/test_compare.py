@@ -8,6 +8,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +26,7 @@ from harness.compare import (
     update_baseline,
     write_manifest,
 )
+from harness.compare import baseline as baseline_module
 from harness.compare.changes import effect_changes, lost_effects
 from harness.compare.rows import compared
 from harness.errors import ComparisonError, StoreError
@@ -73,8 +75,9 @@ def honest():
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
     """Write records as a run folder of this name; `info` is its run.json."""
+    monkeypatch.setenv("MECHCLAIMS_CACHE", str(tmp_path / "cache"))
 
     def write(name, *records, info=None):
         place = tmp_path / "runs" / name
@@ -612,6 +615,23 @@ def test_a_baseline_knows_at_which_commit_each_record_was_measured(baseline, fol
     older = {name: value for name, value in open_run(baseline).info.items() if name != "measured_at"}
     (baseline / "run.json").write_text(json.dumps(older))
     assert measured_at("c", "U", measured(offset=1.3), keep_others=True) == {"c": [first]}, "nobody knows the other's"
+
+
+def test_of_two_updates_at_once_the_second_adds_to_what_the_first_left(baseline, folder, monkeypatch):
+    first, second = folder("S", measured(model_id="induction-2l@2")), folder("T", measured(model_id="induction-2l@3"))
+    other = Thread(target=update_baseline, args=([second],), kwargs={"baseline": baseline, "keep_others": True})
+    fill = baseline_module._filled
+
+    def while_the_other_tries(*arguments, **options):
+        monkeypatch.setattr(baseline_module, "_filled", fill)
+        other.start()
+        other.join(timeout=0.5)
+        return fill(*arguments, **options)
+
+    monkeypatch.setattr(baseline_module, "_filled", while_the_other_tries)
+    update_baseline([first], baseline=baseline, keep_others=True)
+    other.join()
+    assert len(open_baseline(baseline).record_files()) == 4
 
 
 def test_a_dry_run_leaves_the_baseline_as_it_is(baseline, folder):

@@ -20,6 +20,8 @@ HEAVY = {"torch", "transformers", "transformer_lens", "scipy", "statsmodels", "s
 LAYERS = {
     "harness": "front door",
     "harness.errors": "ground",
+    "harness.guard": "ground",
+    "harness.models.folders": "ground",
     "harness.declaration": "ground",
     "harness.declaration_parts": "ground",
     "harness.seeding": "ground",

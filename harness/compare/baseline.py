@@ -12,6 +12,7 @@ from harness.compare.manifest import StoredRecord, verified, write_manifest
 from harness.compare.rules import DEFAULT, parse_rules
 from harness.compare.runs import Comparison, compare_runs
 from harness.errors import ComparisonError, StoreError
+from harness.guard import changing
 from harness.store import Run, open_run, write_run_info
 
 
@@ -30,6 +31,8 @@ def update_baseline(
 ) -> BaselineUpdate:
     """Put the records of these runs in the baseline's place; the new folder appears as a whole or not at all.
 
+    Of two updates at once the second waits for the first, and then reads the baseline that it left.
+
     Args:
         runs: one run or several; of a record that stands in several the last one counts.
         baseline: the folder to replace.
@@ -40,6 +43,12 @@ def update_baseline(
         ComparisonError: a run holds no records, or was not finished (which `keep_others` allows).
         StoreError: a record is damaged, or the folder cannot be written to.
     """
+    with changing(baseline):
+        return _updated(runs, baseline=baseline, keep_others=keep_others, dry_run=dry_run)
+
+
+def _updated(runs: Sequence[Run], *, baseline: Path, keep_others: bool, dry_run: bool) -> BaselineUpdate:
+    runs = [_now(run, baseline=baseline) for run in runs]
     chosen = _records_of(runs, keep_others=keep_others)
     old, unread = _old(baseline, needed=keep_others)
     if old is not None and keep_others:
@@ -55,6 +64,11 @@ def update_baseline(
     except OSError as error:
         raise StoreError(f"{baseline}: the baseline cannot be written ({error.strerror or error})") from error
     return BaselineUpdate(baseline, len(chosen), found, unread)
+
+
+def _now(run: Run, *, baseline: Path) -> Run:
+    """The run; where it is the baseline itself, as the update before this one left it."""
+    return open_run(run.path) if run.path.resolve() == baseline.resolve() else run
 
 
 def _records_of(runs: Sequence[Run], *, keep_others: bool) -> dict[str, StoredRecord]:
