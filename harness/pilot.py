@@ -88,10 +88,14 @@ def pilot_streams(bound: BoundClaim, *, fingerprint: str) -> Streams:
 
 def pilot_path(claim_id: str, *, model_id: str, reports: Path) -> Path:
     """Where the pilot of a claim on a model lies: by the name that its record has in any folder."""
-    found = sorted((reports / PILOTS).glob(f"{claim_id}__{slug(model_id)}__seed*.json"))
+    folder = reports / PILOTS
+    found = sorted(folder.glob(f"{claim_id}__{slug(model_id)}__seed*.json"))
+    if not found and model_id.startswith("path:"):  # once written without a hash: several models had one name
+        older = sorted(folder.glob(f"{claim_id}__path-*__seed*.json"))
+        found = [path for path in older if read_record(path).model["id"] == model_id]
     if not found:
         raise StoreError(
-            f"{reports / PILOTS}: no pilot of {claim_id!r} on {model_id!r}; `mechclaims pilot {claim_id} --model "
+            f"{folder}: no pilot of {claim_id!r} on {model_id!r}; `mechclaims pilot {claim_id} --model "
             f"{model_id}` measures one on the discovery split"
         )
     return found[0]

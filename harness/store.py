@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import re
@@ -101,12 +102,16 @@ def write_record(record: Record, *, folder: Path) -> Path:
     Raises:
         StoreError: the folder cannot be written to, or the disk is full.
     """
-    parts = [record.claim["id"], slug(record.model["id"]), f"seed{record.seeds['data_seed']}"]
-    if record.exploratory:
-        parts.append("exploratory")
-    path = folder / ("__".join(parts) + ".json")
+    ids = record.claim["id"], record.model["id"], record.seeds["data_seed"]
+    path = folder / record_name(*ids, exploratory=record.exploratory)
     write_atomically(path, text=record.to_json())
     return path
+
+
+def record_name(claim_id: str, model_id: str, data_seed: int, *, exploratory: bool = False) -> str:
+    """The name of a record's file: what has another claim, model or seed has another one."""
+    parts = [claim_id, slug(model_id), f"seed{data_seed}", *(["exploratory"] if exploratory else [])]
+    return "__".join(parts) + ".json"
 
 
 def write_run_info(info: Mapping[str, Any], *, folder: Path) -> None:
@@ -190,8 +195,12 @@ def _text_of(path: Path) -> str:
 
 
 def slug(name: str) -> str:
-    """A model id as part of a file name: letters, digits, `-`, `_`, `.`, `@` and `~` stay."""
-    return re.sub(r"[^A-Za-z0-9._@~-]+", "-", name)
+    """A model id as part of a file name: letters, digits, `-`, `_`, `.`, `@` and `~` stay.
+
+    Where others do not, as in every `path:DIR`, a short hash keeps names apart; in the ids of tests it is the same one.
+    """
+    kept = re.sub(r"[^A-Za-z0-9._@~-]+", "-", name)
+    return kept if kept == name else f"{kept}-{hashlib.sha256(name.removeprefix('path:').encode()).hexdigest()[:6]}"
 
 
 def write_atomically(path: Path, *, text: str) -> None:

@@ -603,6 +603,18 @@ def test_updating_may_keep_what_was_not_measured_again(baseline, folder, honest)
     assert done.comparison.count() == {"changed": 1, "unchanged": 1}
 
 
+def test_a_record_of_a_folder_that_was_named_without_a_hash_is_the_same_measurement(tmp_path, folder, honest):
+    mine, other = (replace(honest, model={**honest.model, "id": name}) for name in ("path:runs/a", "path:runs-a"))
+    older = folder("Q", mine, info={"interrupted": False, "commit": "a"})
+    next(older.path.glob("*__seed0.json")).rename(older.path / "toy.larger__path-runs-a__seed0.json")
+    assert compare_runs(older, folder("R", mine), rules=RULES).count() == {"unchanged": 1}
+    assert compare_runs(older, folder("S", other), rules=RULES).count() == {"missing": 1, "new": 1}
+    place = tmp_path / "reports" / "baseline"
+    update_baseline([older], baseline=place)
+    assert open_run(place).commit_of("toy.larger__path-runs-a-7c3ea9__seed0.json") == "a"  # sha256 of runs/a
+    assert update_baseline([folder("T", mine, other)], baseline=place, keep_others=True).records == 2
+
+
 def test_a_baseline_knows_at_which_commit_each_record_was_measured(baseline, folder):
     def measured_at(commit, name, *records, **options):
         run = folder(name, *records, info={"interrupted": False, "finished": "2026-01-31T12:07:00Z", "commit": commit})

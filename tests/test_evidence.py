@@ -7,16 +7,21 @@ from harness.errors import StoreError
 from harness.evidence import SCHEMA, Record, from_json, jsonable
 from harness.reporting import RunFolder
 from harness.store import (
+    Run,
     baseline_of,
     check_writable,
     open_run,
     point_latest,
+    read_sanity,
+    record_name,
     run_name,
     supported_claims,
     write_atomically,
     write_record,
     write_run_info,
+    write_sanity,
 )
+from tests.paths import REPOSITORY
 
 RECORD = Record(
     claim={"id": "induction.test", "version": 1},
@@ -70,6 +75,22 @@ def test_a_run_folder_is_found_through_latest(tmp_path):
     assert run.info["commit"] == "abc"
     assert [record.claim["id"] for record in run.records()] == ["induction.test"]
     assert ":" not in folder.name
+
+
+def test_models_whose_names_differ_in_separators_alone_have_files_of_their_own(tmp_path):
+    ids = ["path:runs/a", "path:runs-a", "path:runs a"]
+    for model_id in ids:
+        write_record(replace(RECORD, model={"id": model_id}), folder=tmp_path)
+        write_sanity({"model": model_id}, folder=tmp_path)
+    assert sorted(record.model["id"] for record in Run(tmp_path, {}).records()) == sorted(ids)
+    assert sorted(battery["model"] for battery in read_sanity(tmp_path)) == sorted(ids)
+
+
+def test_the_names_of_the_committed_records_are_those_that_are_written_now():
+    for path in (REPOSITORY / "reports" / "baseline").glob("*__seed*.json"):
+        claim_id, model_id, seed, *exploratory = path.stem.split("__")
+        again = record_name(claim_id, model_id, int(seed.removeprefix("seed")), exploratory=bool(exploratory))
+        assert again == path.name
 
 
 def test_a_run_that_was_killed_is_the_newest_and_is_not_finished(tmp_path):

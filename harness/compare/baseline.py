@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.compare.manifest import StoredRecord, verified, write_manifest
+from harness.compare.manifest import StoredRecord, by_present_names, verified, write_manifest
 from harness.compare.rules import DEFAULT, parse_rules
 from harness.compare.runs import Comparison, compare_runs
 from harness.errors import ComparisonError, StoreError
@@ -53,7 +53,7 @@ def _updated(runs: Sequence[Run], *, baseline: Path, keep_others: bool, dry_run:
     old, unread = _old(baseline, needed=keep_others)
     if old is not None and keep_others:
         measured = {name for name, record in chosen.items() if record.read()["judgement"] is not None}
-        chosen |= {name: record for name, record in verified(old).items() if name not in measured}
+        chosen |= {name: record for name, record in _all(old).items() if name not in measured}
     try:
         baseline.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=baseline.parent, prefix=f".{baseline.name}.") as work:
@@ -79,10 +79,14 @@ def _records_of(runs: Sequence[Run], *, keep_others: bool) -> dict[str, StoredRe
                 f"{run.path}: this run was not finished, so the baseline would lose records; finish it, or add its "
                 "records to those that are there with --keep-others"
             )
-        chosen |= {name: record for name, record in verified(run).items() if not record.exploratory}
+        chosen |= {name: record for name, record in _all(run).items() if not record.exploratory}
     if not chosen:
         raise ComparisonError(f"{', '.join(str(run.path) for run in runs)}: no records that could be a baseline")
     return chosen
+
+
+def _all(run: Run) -> dict[str, StoredRecord]:
+    return by_present_names(verified(run))
 
 
 def _old(baseline: Path, *, needed: bool) -> tuple[Run | None, str]:
@@ -125,7 +129,7 @@ def _measured_at(chosen: dict[str, StoredRecord], *, runs: Sequence[Run]) -> dic
     found: dict[str, list[str]] = {}
     for name, record in sorted(chosen.items()):
         run = by_folder.get(record.path.parent)
-        if run is not None and (commit := run.commit_of(name)):
+        if run is not None and (commit := run.commit_of(record.path.name)):
             found.setdefault(commit, []).append(name)
     return found
 

@@ -18,9 +18,10 @@ from typing import Any
 from harness.errors import StoreError
 from harness.evidence import plain_from_json
 from harness.record_text import some_sections, without_values
-from harness.store import MANIFEST, Run, write_atomically
+from harness.store import MANIFEST, Run, record_name, write_atomically
 
 SCHEMA = 1
+_PATH = "__path-"
 _REMEDY = "Put the folder back as it was committed, or replace it on purpose: mechclaims baseline update RUN"
 
 
@@ -167,11 +168,30 @@ def verified(run: Run) -> dict[str, StoredRecord]:
     return records
 
 
+def by_present_names(records: Mapping[str, StoredRecord]) -> dict[str, StoredRecord]:
+    """The records by the names that their files would get now; those of `path:` models once had no hash in theirs.
+
+    Raises:
+        StoreError: a record whose name is asked for was edited.
+    """
+    found: dict[str, StoredRecord] = {}
+    for name, record in records.items():
+        present = _present_name(record) if _PATH in name else name
+        found[name if present in records or present in found else present] = record
+    return found
+
+
 def require_unedited(folder: Path, records: Iterable[StoredRecord]) -> None:
     """Raise StoreError where the bytes of some of these are no longer what they were; all of them by name."""
     wrong = [f"{one.path.name} was edited" for one in records if _text_hash(_bytes_of(one.path)) != one.sha256]
     if wrong:
         raise StoreError(_not_the_records(folder, wrong))
+
+
+def _present_name(record: StoredRecord) -> str:
+    plain = record.read("claim", "model", "seeds")
+    ids = str(plain["claim"]["id"]), str(plain["model"]["id"]), int(plain["seeds"]["data_seed"])
+    return record_name(*ids, exploratory=record.exploratory)
 
 
 def _by_its_content(path: Path) -> StoredRecord:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.compare.manifest import StoredRecord, listed, require_unedited, verified
+from harness.compare.manifest import StoredRecord, by_present_names, listed, require_unedited, verified
 from harness.compare.rows import MOST_SHOWN, Row, Status, alone, compared, told
 from harness.compare.rules import Rules
 from harness.errors import ComparisonError, StoreError
@@ -188,7 +188,7 @@ def _status_alone(record: Entry, *, asked: Asked | None) -> Status:
 
 
 def _listed(run: Run) -> dict[str, StoredRecord]:
-    return listed(run) if run.path.is_dir() else {}
+    return by_present_names(listed(run)) if run.path.is_dir() else {}
 
 
 def _paired(

@@ -16,6 +16,7 @@ from harness.commands.power import needed as clusters_needed
 from harness.contrasts import Against
 from harness.declaration import Claim
 from harness.designs import Design, Question
+from harness.errors import StoreError
 from harness.evidence import Record
 from harness.judging import judge_evidence
 from harness.pilot import pilot_path, write_pilot
@@ -115,6 +116,17 @@ def test_an_id_that_no_pilot_could_have_is_named_and_not_the_command(
     refusal = refused("power", claim, "--model", model)
     assert said in refusal
     assert "mechclaims pilot" not in refusal
+
+
+def test_pilots_of_folders_are_found_also_by_the_name_that_they_once_had(folder: Path) -> None:
+    mine, other = "path:runs/a", "path:runs-a"
+    path = write_pilot(replace(record(split="discovery"), model={"id": mine, "fingerprint": "f", "note": ""}),
+                       reports=folder / "reports")  # fmt: skip
+    assert pilot_path(CLAIM.id, model_id=mine, reports=folder / "reports") == path
+    older = path.rename(path.with_name(f"{CLAIM.id}__path-runs-a__seed0__exploratory.json"))
+    assert pilot_path(CLAIM.id, model_id=mine, reports=folder / "reports") == older
+    with pytest.raises(StoreError, match="no pilot of"):
+        pilot_path(CLAIM.id, model_id=other, reports=folder / "reports")
 
 
 def test_a_pilot_of_another_claim_or_model_is_refused(folder: Path) -> None:
