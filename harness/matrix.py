@@ -184,6 +184,9 @@ def measure_cell(cell: Cell, *, say: Say, options: Sequence[str] = ()) -> bool:
         cell: what to measure.
         say: called with lines of progress.
         options: more options for pytest.
+
+    Raises:
+        StoreError: the cell's folder cannot be written to.
     """
     from filelock import FileLock, Timeout
 
@@ -196,14 +199,20 @@ def measure_cell(cell: Cell, *, say: Say, options: Sequence[str] = ()) -> bool:
         say(f"{cell.name}: finished, {len(found.records)} records")
         return True
     say(f"{cell.name}: {len(todo)} of {len(list(cell.wanted()))} to measure")
-    cell.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(cell.folder / LOCK, timeout=0)  # the system lets go of it where a process is killed
     try:
-        with FileLock(cell.folder / LOCK, timeout=0):  # the system lets go of it where a process is killed
-            stamp_weights(cell.folder, find(cell.model_id))
-            code = subprocess.run(_command(cell, todo, options=options), check=False).returncode
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout:
         say(f"{cell.name}: another process is measuring it ({cell.folder / LOCK}); left to that one")
         return False
+    except OSError as error:
+        raise StoreError(f"{cell.folder}: cannot be written ({error.strerror or error}); name --reports DIR") from error
+    try:
+        stamp_weights(cell.folder, find(cell.model_id))
+        code = subprocess.run(_command(cell, todo, options=options), check=False).returncode
+    finally:
+        lock.release()
     left = missing(cell)
     if left:
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -291,6 +291,13 @@ def test_a_cell_that_another_process_measures_is_left_to_it(cell):
     assert "another process is measuring it" in said[-1]
 
 
+def test_a_cell_that_cannot_be_written_is_refused_by_its_folder(cell):
+    cell.folder.parent.mkdir(parents=True, exist_ok=True)
+    cell.folder.write_text("a file")
+    with pytest.raises(StoreError, match=rf"{cell.name}: cannot be written .*--reports DIR"):
+        measure_cell(cell, say=lambda line: None)
+
+
 def test_an_unknown_model_is_refused_before_anything_is_measured(asked):
     with pytest.raises(ModelError, match="Did you mean 'gpt2-small'"):
         cells(replace(asked, models=("gpt2-smal",)))

@@ -9,7 +9,7 @@ import click
 
 from harness.commands.options import reports_option
 from harness.commands.runs import folder_of, named_run, runs_here
-from harness.errors import ComparisonError
+from harness.errors import ComparisonError, StoreError
 from harness.store import BASELINE
 
 MOST_WORKERS = 4
@@ -57,10 +57,18 @@ def compare(
     )
     click.echo(comparison_text(found))
     if markdown is not None:
-        with markdown.open("a", encoding="utf-8") as stream:
-            stream.write(comparison_markdown(found))
+        _add(comparison_markdown(found), file=markdown)
     if expression is not None and found.regressions:
         context.exit(1)
+
+
+def _add(text: str, *, file: Path) -> None:
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        reason = error.strerror or error
+        raise StoreError(f"--markdown {file}: cannot be written ({reason}); name another file") from error
 
 
 @click.group()

@@ -60,6 +60,11 @@ def test_markdown_is_added_to_a_file(reports: Path) -> None:
     assert page.read_text(encoding="utf-8").startswith("# Before\n## Evidence against first\n")
 
 
+def test_a_page_that_cannot_be_written_is_an_error_and_no_regression(reports: Path) -> None:
+    for page in ("nowhere/summary.md", f"{store(reports, 'second')}/run.json/summary.md"):
+        assert f"--markdown {page}: cannot be written" in refused("compare", "first", "first", "--markdown", page)
+
+
 def test_a_bad_expression_or_run_is_refused(reports: Path) -> None:
     assert "Did you mean 'missing'?" in refused("compare", "first", "first", "--fail", "mising")
     assert "there is no such folder" in refused("compare", "nowhere", "first")
