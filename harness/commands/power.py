@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ class _Bar(NamedTuple):
 @click.command()
 @click.argument("claim")
 @click.option("--model", "model_id", required=True, metavar="ID", help="The model to measure.")
-@click.option("--units", type=int, metavar="N", help="How many units (default: the registered number).")
+@click.option("--units", type=click.IntRange(min=2), metavar="N", help="How many (default: the registered number).")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @claims_option
 @reports_option
@@ -97,6 +98,8 @@ def power(
     """
     from harness.pilot import read_pilot
 
+    if sesoi is not None and not (isfinite(sesoi) and sesoi > 0):
+        raise click.BadParameter(f"{sesoi:g} is not a finite number above 0", param_hint="--sesoi")
     path = file or _pilot_of(claim, model_id=model_id, claims=claims, reports=reports)
     record = read_pilot(path).as_dict()
     if (record["claim"]["id"], record["model"]["id"]) != (claim, model_id):
@@ -104,7 +107,7 @@ def power(
     design = design_of(record)
     if design is None:
         raise StoreError(f"{path}: this pilot sampled nothing that an interval could be made of ({_reason(record)})")
-    wanted = sesoi or design.sesoi
+    wanted = design.sesoi if sesoi is None else sesoi
     _show(design, needed(design, sesoi=wanted), sesoi=wanted, unit=record["claim"]["metric"]["unit"], at=clusters)
 
 

@@ -134,6 +134,21 @@ def test_a_pilot_of_another_claim_or_model_is_refused(folder: Path) -> None:
     assert "not of toy.other" in refused("power", "toy.other", "--model", "toy@0", "--pilot", path)
 
 
+@pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "-inf"])
+def test_a_sesoi_that_is_none_is_refused(folder: Path, given: str) -> None:
+    stored(folder)
+    refusal = call(*ASK, "--sesoi", given)
+    assert refusal.exit_code == 2
+    assert f"--sesoi: {given} is not a finite number above 0" in refusal.stderr
+
+
+@pytest.mark.parametrize("given", ["0", "1", "-3"])
+def test_a_pilot_of_fewer_than_two_units_is_refused(toy: Path, given: str) -> None:
+    refusal = call("pilot", "toy.copies", "--model", "induction-2l@0", "--units", given)
+    assert refusal.exit_code == 2
+    assert f"'--units': {given} is not in the range" in refusal.stderr
+
+
 def test_power_loads_no_model(folder: Path) -> None:
     stored(folder)
     code = (
