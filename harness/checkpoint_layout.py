@@ -199,7 +199,7 @@ def _config_beside(tensors: TensorFile, *, layout: str) -> dict[str, Any]:
     path = tensors.path.parent / "config.json"
     if not path.is_file():
         return {}
-    config = _parse(path.read_text(encoding="utf-8"), where=str(path))
+    config = _parse(path.read_bytes(), where=str(path))
     known = _MODEL_TYPES[layout]
     if config.get("model_type", known[0]) not in known:
         raise ModelError(
@@ -209,7 +209,7 @@ def _config_beside(tensors: TensorFile, *, layout: str) -> dict[str, Any]:
     return config
 
 
-def _parse(text: str, *, where: str) -> dict[str, Any]:
+def _parse(text: str | bytes, *, where: str) -> dict[str, Any]:
     try:
         config = json.loads(text)
     except ValueError as error:

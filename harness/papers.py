@@ -20,11 +20,13 @@ def papers_of(mechanism: Path) -> Path | None:
 
 
 def read_papers(path: Path) -> Mapping[str, Any]:
-    """Papers by key; DeclarationError that names the file where it is no TOML."""
+    """Papers by key; DeclarationError that names the file where it cannot be read or is no TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DeclarationError(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise DeclarationError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def paper_problems(claim: Claim, *, mechanism: Path) -> list[str]:

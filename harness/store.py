@@ -26,6 +26,9 @@ RUN_INFO = "run.json"
 SANITY = "sanity"
 MANIFEST = "manifest.json"
 _RUN_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
+_MOST_CHARACTERS = 200
+"""Of the line in `latest`; longer names of files are none everywhere."""
+_WITHOUT_LATEST = "Remove it: the newest run is then found by the names of the run folders"
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def open_run(path: Path) -> Run:
     A run that was killed has its records and no more: it is opened as one that was interrupted.
 
     Raises:
-        StoreError: there is no run, with the command that makes one.
+        StoreError: there is no run, with the command that makes one; or `latest` or `run.json` cannot be read.
     """
     folder = next((place for place in (path, *_newest_first(path)) if _is_run(place)), None)
     if folder is None:
@@ -170,8 +173,19 @@ def _newest_first(reports: Path) -> Iterator[Path]:
     """Where a reports folder's newest run may lie: what `latest` names, then all others, by their names in time."""
     latest = reports / LATEST
     if latest.is_file():
-        yield reports / latest.read_text(encoding="utf-8").strip()
+        yield reports / _named_by(latest)
     yield from sorted((reports / RUNS).glob("*/"), reverse=True)
+
+
+def _named_by(latest: Path) -> str:
+    """The one line of `latest`."""
+    try:
+        named = latest.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{latest}: not readable ({error}). {_WITHOUT_LATEST}") from error
+    if not named.isprintable() or len(named) > _MOST_CHARACTERS:
+        raise StoreError(f"{latest}: names no run folder ({named[:40]!r}). {_WITHOUT_LATEST}")
+    return named
 
 
 def _is_run(folder: Path) -> bool:

@@ -159,14 +159,15 @@ def read_subjects(path: Path) -> SubjectsFile:
     """The subjects file at `path`; a mechanism without one has no registered models.
 
     Raises:
-        DeclarationError: the file is no TOML, or entries are malformed; all problems are listed.
+        DeclarationError: the file cannot be read or is no TOML, or entries are malformed; all problems are listed.
     """
     if not path.exists():
         return SubjectsFile(path=path, models={}, expectations={})
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise DeclarationError(f"{path}: not valid TOML: {error}") from error
+    except (OSError, ValueError) as error:  # no TOML, or no UTF-8
+        what = "cannot be read" if isinstance(error, OSError) else "not valid TOML"
+        raise DeclarationError(f"{path}: {what}: {error}") from error
     problems = _shape_problems(content) or [*_class_problems(content), *_expectation_problems(content)]
     if problems:
         raise DeclarationError(f"{path}:\n" + "\n".join(f"  - {problem}" for problem in problems))

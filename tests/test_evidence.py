@@ -3,8 +3,10 @@ from dataclasses import replace
 
 import pytest
 
+from harness.compare.manifest import verified, write_manifest
 from harness.errors import StoreError
 from harness.evidence import SCHEMA, Record, from_json, jsonable
+from harness.lock import read_lock
 from harness.reporting import RunFolder
 from harness.store import (
     Run,
@@ -114,6 +116,31 @@ def test_records_without_a_summary_are_a_run_that_was_not_finished(tmp_path):
         assert (run.path.name, run.finished) == ("20260201T120000Z_a-1", False)
     point_latest(tmp_path / "runs" / "cleared-away")
     assert open_run(tmp_path).path.name == "20260201T120000Z_a-1"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfer\x00u\x00n\x00", b"runs/\x00", b"runs/a\nruns/b", b"x" * 5000])
+def test_a_damaged_latest_is_named_with_what_to_do(tmp_path, content):
+    run = tmp_path / "runs" / "20260201T120000Z_a-1"
+    write_record(RECORD, folder=run)
+    (tmp_path / "latest").write_bytes(content)
+    with pytest.raises(StoreError, match=r"latest: .*Remove it: the newest run is then found by the names"):
+        open_run(tmp_path)
+    assert open_run(run).path == run, "a run that is named needs no `latest`"
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest.json", "a.json", "sanity/a.json", "registry.lock"])
+def test_a_file_that_is_no_text_is_named(tmp_path, name):
+    write_record(RECORD, folder=tmp_path)
+    (tmp_path / "sanity").mkdir()
+    (tmp_path / name).write_bytes(b"\xff\xfe")
+    with pytest.raises(StoreError, match=name):
+        verified(open_run(tmp_path)) if name != "registry.lock" else read_lock(tmp_path / name)
+
+
+def test_a_manifest_is_not_written_of_what_is_no_text(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(StoreError, match=r"a\.json: cannot be read as a record"):
+        write_manifest(Run(tmp_path, {}))
 
 
 def test_a_folder_without_a_run_says_what_makes_one(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from harness.catalog import all_claims
 from harness.errors import DeclarationError
-from harness.papers import paper_problems, papers_of
+from harness.papers import paper_problems, papers_of, read_papers
 from tests.cli.calling import CLAIM as TEXT
 from tests.paths import REPOSITORY
 from tests.toy_claim import CLAIM
@@ -39,6 +39,12 @@ def test_a_bibliography_that_is_no_toml_is_named(mechanism):
     (mechanism / "papers.toml").write_text("[", encoding="utf-8")
     with pytest.raises(DeclarationError, match=r"papers\.toml: not valid TOML"):
         paper_problems(CLAIM, mechanism=mechanism)
+
+
+def test_a_bibliography_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "papers.toml").mkdir()
+    with pytest.raises(DeclarationError, match=r"papers\.toml: cannot be read"):
+        read_papers(tmp_path / "papers.toml")
 
 
 def test_the_catalog_refuses_an_unknown_paper_and_the_shipped_claims_have_none(mechanism):

@@ -69,6 +69,15 @@ def test_a_folder_without_the_file_has_no_registered_models(tmp_path):
 def test_a_file_that_is_no_toml_is_named(tmp_path):
     with pytest.raises(DeclarationError, match=r"subjects\.toml: not valid TOML"):
         read(tmp_path, "[models")
+    (tmp_path / "subjects.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(DeclarationError, match=r"subjects\.toml: not valid TOML: 'utf-8' codec"):
+        read_subjects(tmp_path / "subjects.toml")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "subjects.toml").mkdir()
+    with pytest.raises(DeclarationError, match=r"subjects\.toml: cannot be read: "):
+        read_subjects(tmp_path / "subjects.toml")
 
 
 def test_all_that_is_wrong_in_a_file_comes_in_one_error(tmp_path):

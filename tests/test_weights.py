@@ -271,12 +271,12 @@ def test_a_configuration_that_does_not_fit_is_refused(
         read_attention(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]"])
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"{\xff}"])
 def test_a_configuration_that_is_no_json_object_is_refused(
-    checkpoints: dict[str, Path], tmp_path: Path, text: str
+    checkpoints: dict[str, Path], tmp_path: Path, content: bytes
 ) -> None:
     shutil.copy(checkpoints["gpt2"] / "model.safetensors", tmp_path)
-    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"config\.json"):
         read_attention(tmp_path)
 

@@ -49,9 +49,8 @@ def write_manifest(run: Run) -> Path:
     """
     records = {}
     for path in run.record_files():
-        text = path.read_bytes()
-        plain = plain_from_json(text.decode(), where=str(path))
-        records[path.name] = {"sha256": _text_hash(text), "content_hash": plain["content_hash"]}
+        record = _by_its_content(path)
+        records[path.name] = {"sha256": record.sha256, "content_hash": record.content_hash}
     place = run.path / MANIFEST
     content = {"schema": SCHEMA, "sha256": _sha256_of(records), "records": records}
     write_atomically(place, text=json.dumps(content, indent=1) + "\n")
