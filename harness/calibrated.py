@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.compare.manifest import read_manifest
+from harness.compare.manifest import StoredRecord, read_manifest
 from harness.errors import StoreError
 from harness.store import read_record
 
@@ -37,6 +37,39 @@ def design_rows(reports: Path | None, *, read: Callable[[Entry], Row | None]) ->
         return [made for row in rows if (made := read(row)) is not None]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: not a calibration's summary ({error}); `nox -s calibrate -- report`") from error
+
+
+def designs_by_claim(reports: Path, *, folders: Iterable[Path]) -> dict[str, list[dict[str, str]]]:
+    """For the report: by claim on which models its design was measured, of which record, declared by which hash.
+
+    Args:
+        reports: the folder that holds the calibration.
+        folders: run folders that may hold the records; the hash is empty where neither they nor the summary have it.
+
+    Raises:
+        StoreError: the summary is damaged, or a record that it is about.
+    """
+    names = ("claim", "model", "content_hash", "declaration_hash")
+    rows = design_rows(reports, read=lambda row: {name: str(row.get(name) or "") for name in names})
+    declared = _declared({row["content_hash"] for row in rows if not row["declaration_hash"]}, folders)
+    found: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        known = row["declaration_hash"] or declared.get(row["content_hash"], "")
+        found.setdefault(row["claim"], []).append({**row, "declaration_hash": known})
+    return found
+
+
+def _declared(wanted: set[str], folders: Iterable[Path]) -> dict[str, str]:
+    """Hashes of the declarations of stored records, by content hash; of each record only its claim is read."""
+    found: dict[str, str] = {}
+    for folder in folders if wanted else ():
+        manifest = read_manifest(folder)
+        for name, entry in ({} if manifest is None else manifest.records).items():
+            path = folder / name
+            if entry.content_hash in wanted and entry.content_hash not in found and path.is_file():
+                claim = StoredRecord(path, entry.content_hash, entry.sha256).read("claim")["claim"]
+                found[entry.content_hash] = str(claim["declaration_hash"])
+    return found
 
 
 def records_of(wanted: set[str], folders: Iterable[Path]) -> dict[str, Entry]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.calibrated import SUMMARY, Entry, design_rows
+from harness.calibrated import SUMMARY, Entry, design_rows, designs_by_claim
 from harness.declaration import ALPHA
 from harness.lock import read_lock
 from harness.looks import standing, store_folders
@@ -89,11 +89,11 @@ def standing_of(path: Path, *, reports: Path, also: Iterable[Path] = ()) -> dict
         return None
     lock = read_lock(path)
     found = standing(lock, dict.fromkeys((*store_folders(reports), *also)))
-    return {
-        **found,
-        "underpowered": underpowered_by_claim(lock.claims, reports),
-        **({"miscalibrated": by_claim(reports)} if (reports / SUMMARY).is_file() else {}),
-    }
+    known = {**found, "underpowered": underpowered_by_claim(lock.claims, reports)}
+    if (reports / SUMMARY).is_file():
+        known["miscalibrated"] = by_claim(reports)
+        known["calibrated"] = designs_by_claim(reports, folders=store_folders(reports))
+    return known
 
 
 def of_row(row: Entry) -> Miscalibrated | None:

@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import StoreError
 from harness.miscalibrated import by_claim, standing_of
+from harness.report.calibrated_verdicts import bounds_measured
 from harness.report.registration import claim_calibration, registration_summary, signs, signs_read, standing_marks
 from harness.store import read_record
 
@@ -78,3 +79,36 @@ def test_a_damaged_summary_is_named(tmp_path: Path) -> None:
     damaged = reports(tmp_path, most_misses=None)
     with pytest.raises(StoreError, match=r"summary\.json: not a calibration's summary"):
         by_claim(damaged)
+
+
+def test_the_first_page_counts_verdicts_with_and_without_a_calibrated_design(
+    tmp_path: Path, record: dict[str, Any]
+) -> None:
+    lock = standing_of(LOCK, reports=reports(tmp_path))
+    elsewhere = {**record, "model": {**record["model"], "id": "toy@0"}, "content_hash": "c" * 64}
+    said = bounds_measured([record, elsewhere], lock)
+    assert "for the designs of 1 of these verdicts; not calibrated: 1. In the designs of 1 a bound misses" in said
+    assert "not calibrated" not in bounds_measured([record], lock)
+    none = bounds_measured([elsewhere], lock)
+    assert "not known here: calibration has measured the design of none of these verdicts (not calibrated: 1;" in none
+    assert "misses more often" not in none
+
+
+def test_the_design_of_a_record_is_known_by_its_content_or_by_how_its_claim_was_declared(
+    tmp_path: Path, record: dict[str, Any]
+) -> None:
+    content = str(record["content_hash"])
+    folder = reports(tmp_path, content_hash=content, declaration_hash=None, holds=True)
+    measured_again = {**record, "content_hash": "d" * 64}
+    assert "designs of 1 of these verdicts." in bounds_measured([record], standing_of(LOCK, reports=folder))
+    assert "not calibrated: 1" in bounds_measured([measured_again], standing_of(LOCK, reports=folder))
+    (folder / "baseline").symlink_to(ROOT / "reports" / "baseline")  # holds the record that the summary names
+    known = standing_of(LOCK, reports=folder)
+    assert "designs of 1 of these verdicts." in bounds_measured([measured_again], known)
+    changed = {**measured_again, "claim": {**record["claim"], "declaration_hash": "0"}}
+    assert "not calibrated: 1" in bounds_measured([changed], known)
+
+
+def test_without_a_calibration_nothing_is_said_of_it(tmp_path: Path, record: dict[str, Any]) -> None:
+    assert bounds_measured([record], standing_of(LOCK, reports=tmp_path)) == bounds_measured([record], None) == ""
+    assert bounds_measured([], standing_of(LOCK, reports=reports(tmp_path))) == ""

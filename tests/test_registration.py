@@ -324,6 +324,7 @@ def test_other_code_is_said_and_can_be_accepted_without_new_prompts(claims: Path
     after = read_lock(claims / NAME).claims["toy.copies"]
     assert (after.declaration, after.stamp, after.models) == (before.declaration, before.stamp, before.models)
     assert with_registration(record, bound(claims)).claim["registration"]["same_body"] is True
+    assert standing(read_lock(claims / NAME), ())["claims"]["toy.copies"]["earlier_code"] == [before.body_sha256[:12]]
     change(claims, "sesoi=0.25", "sesoi=0.1")
     with pytest.raises(DeclarationError, match="not only its code differs"):
         amended(claims, code_only=True)

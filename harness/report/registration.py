@@ -19,6 +19,8 @@ OTHER_HEADS = "other heads"
 WEAK = "underpowered"
 MISSING = "not carried by its interval"
 """Of a verdict that is another one at the level at which calibration finds the claim's bounds to hold."""
+EARLIER_CODE = "measured by code that was amended since"
+OTHER_CODE = "measured by other code than was registered"
 AMENDED = "†"
 """Stands behind the verdicts of a claim that was declared anew after it had been registered."""
 NOT_CARRIED = "‡"
@@ -35,7 +37,12 @@ def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
     free, earlier = states.count("not registered"), states.count("amended since")
     claims = [lock["claims"][name] for name in sorted({str(r["claim"]["id"]) for r in ran} & set(lock["claims"]))]
     late, amended = (sum(bool(claim[key]) for claim in claims) for key in ("before", "amendments"))
-    parts = [f"{states.count('registered')} of {plural(len(ran), 'verdict')} are of claims as they are registered."]
+    of = "is of a claim as it is" if len(ran) == 1 else "are of claims as they are"
+    parts = [f"{states.count('registered')} of {plural(len(ran), 'verdict')} {of} registered."]
+    codes = [_code_of(record, lock) for record, state in zip(ran, states, strict=True) if state == "registered"]
+    early, other = codes.count(EARLIER_CODE), codes.count(OTHER_CODE)
+    parts += [f"{early} of them {EARLIER_CODE}; the declaration is the same."] if early else []
+    parts += [f"{other} of them {OTHER_CODE}."] if other else []
     parts += [f"{free} **not registered**."] if free else []
     parts += [f"{earlier} measured before the claim was amended."] if earlier else []
     parts += [f"{states.count(OTHER_HEADS)} about **{OTHER_HEADS}** than registered."] if OTHER_HEADS in states else []
@@ -71,6 +78,17 @@ def registration_of(record: Entry, lock: Entry | None) -> str:
     return "registered" if _same_heads(record, claim["models"][str(record["model"]["id"])]) else OTHER_HEADS
 
 
+def _code_of(record: Entry, lock: Entry) -> str:
+    """What is to be said of the code that measured a record: nothing where it is what is registered, or is unknown.
+
+    A lock shows the first digits of the code that an amendment replaced.
+    """
+    claim, body = lock["claims"].get(str(record["claim"]["id"])), record["claim"].get("body_sha256")
+    if claim is None or body in (None, claim["body_sha256"]):
+        return ""
+    return EARLIER_CODE if str(body).startswith(tuple(claim.get("earlier_code") or ())) else OTHER_CODE
+
+
 def _same_heads(record: Entry, registered: Entry) -> bool:
     """Whether a record is about the heads of its class that are registered for its model; a class may have settings."""
     subject = record.get("subject")
@@ -95,16 +113,9 @@ def claim_registration(records: Sequence[Entry], lock: Entry | None) -> str:
     parts += (
         [f"about **{OTHER_HEADS}** than registered on {listing([code(model) for model in moved])}"] if moved else []
     )
-    other = sorted(
-        {
-            str(record["model"]["id"])
-            for record in records
-            if record["claim"].get("body_sha256") not in (None, claim["body_sha256"])
-        }
-    )
-    parts += (
-        [f"measured by other code than was registered on {listing([code(model) for model in other])}"] if other else []
-    )
+    for said in (EARLIER_CODE, OTHER_CODE):
+        other = sorted({str(record["model"]["id"]) for record in records if _code_of(record, lock) == said})
+        parts += [f"{said} on {listing([code(model) for model in other])}"] if other else []
     weak = _weak(str(records[0]["claim"]["id"]), lock)
     parts += [f"**{WEAK}** at twice the SESOI on {code(model)}: {inline(line)}" for model, line in weak.items()]
     return "; ".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.report.calibrated_verdicts import bounds_measured
 from harness.report.effects import effects_of
 from harness.report.families import against_text, family_effect, family_label, family_text, verdict_counts
 from harness.report.figure_files import FigureFiles
@@ -22,7 +23,7 @@ from harness.report.reading import (
     verdict_of,
 )
 from harness.report.reasons import reason_of
-from harness.report.registration import bounds_missing, measured_as, registration_summary, signs, signs_read
+from harness.report.registration import measured_as, registration_summary, signs, signs_read
 from harness.report.shares import share_of, share_text
 from harness.report.text import code, inline, listing, number, plural, sentence, table
 
@@ -144,23 +145,14 @@ def _counts(records: Sequence[Entry]) -> str:
 
 def _expected_false(records: Sequence[Entry], lock: Entry | None) -> str:
     sampled = [r for r in records if r["claim"]["tier"] == "inference" and r["claim"]["units"] is not None]
-    m = sum(verdict_of(record) != "not run" for record in sampled)
+    ran = [record for record in sampled if verdict_of(record) != "not run"]
+    m = len(ran)
     return (
-        f"**How sure.** M = {m} inference verdicts rest on samples. Each was decided at a one-sided error of 0.025; "
+        f"**How sure.** M = {m} inference {'verdict rests' if m == 1 else 'verdicts rest'} on samples. Each was "
+        "decided at a one-sided error of 0.025; "
         f"were every true effect exactly at its threshold, 0.025 M = {number(0.025 * m)} of them would be expected to "
         "be supported falsely. Claims that sample nothing (weights, or all inputs there are) are not counted in M."
-        f"{_calibrated(sampled, lock)}"
-    )
-
-
-def _calibrated(records: Sequence[Entry], lock: Entry | None) -> str:
-    """Of how many verdicts calibration finds the error to be larger than that; empty where nobody looked."""
-    if lock is None or "miscalibrated" not in lock:
-        return ""
-    missing = sum(bool(bounds_missing(record, lock)) for record in records)
-    return (
-        f" That the bounds keep this error was measured where the truth is known: in the designs of {missing} of these "
-        f"verdicts a bound misses more often than allowed (page {code('CALIBRATION.md')} of the project's reports)."
+        f"{bounds_measured(ran, lock)}"
     )
 
 

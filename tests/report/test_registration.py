@@ -109,3 +109,21 @@ def test_claims_with_too_little_power_are_named_wherever_their_registration_is()
     for quiet in (lock(), {**lock(), "underpowered": {}}):
         assert "underpowered" not in registration_page(quiet) + claim_registration([record()], quiet)
         assert "underpowered" not in registration_summary([record()], quiet)
+
+
+def test_the_first_page_counts_what_was_measured_by_other_code_in_the_words_of_the_sections() -> None:
+    known = lock(earlier_code=["e" * 12])
+    early, other = record(body_sha256="e" * 64), record(body_sha256="c" * 64)
+    text = registration_summary([record(), early, early, other], known)
+    assert "as they are registered. 2 of them measured by code that was amended since; the decl" in text
+    assert "1 of them measured by other code than was registered." in text
+    said = claim_registration([early], known)
+    assert "measured by code that was amended since on <code>induction-2l@0</code>" in said
+    assert "other code" not in said
+    quiet = registration_summary([record(body_sha256="b" * 64), record(body_sha256=None)], known)
+    assert "measured by" not in quiet
+
+
+def test_one_verdict_is_spoken_of_in_the_singular() -> None:
+    assert "1 of 1 verdict is of a claim as it is registered." in registration_summary([record()], lock())
+    assert "0 of 1 verdict is of a claim" in registration_summary([record("induction-2l@1")], lock())
