@@ -61,7 +61,7 @@ def shuffled(values):
     ("effect", "spread", "verdict", "said"),
     [
         (2.0, 0.1, "supported", "holds"),
-        (0.25, 0.1, "too small", "present but below 0.5"),
+        (0.25, 0.1, "too small", "present but short of 0.5"),
         (0.0, 0.1, "refuted", "absent"),
         (-1.0, 0.1, "refuted", "reversed"),
         (0.5, 0.5, "inconclusive", "clusters"),

@@ -22,6 +22,7 @@ TELL_ALL = 4
 
 _WORST_FIRST: tuple[Verdict, ...] = ("invalid", "refuted", "too small", "inconclusive", "supported")
 _WEAKEST = re.compile(r", the weakest against “.*?”: \S+, \S+ % interval \[[^]]*\] \(asked: [^)]*\)")
+_BELOW = re.compile(r"present but below(?= \S+ against “)")
 _NEAREST = re.compile(r", nearest to failing the one against “.*?”: \S+, \S+ % interval \[[^]]*\] \(asked: [^)]*\)")
 
 
@@ -64,10 +65,14 @@ def named(name: str) -> str:
 
 
 def in_todays_words(reason: str, *, names: Iterable[str]) -> str:
-    """A stored reason with the names in it quoted as they are now: older versions quoted them as Python does."""
+    """A stored reason as it is worded now.
+
+    Older versions quoted names as Python does, and called an effect that is too small "below" its threshold also where
+    it had to be below it.
+    """
     for name in sorted(set(names), key=len, reverse=True):
         reason = reason.replace(repr(name), named(name))
-    return reason
+    return _BELOW.sub("present but short of", reason)
 
 
 def same_reason(stored: str, again: str, *, names: Sequence[str]) -> bool:
@@ -151,7 +156,7 @@ def _of_shortfall(bar: Bar, shortfall: Shortfall, rules: Rules) -> str:
         name, _, part = condition.control.partition(": ")
         return f"beaten by {f'the {part} of {named(name)}' if part else named(name)}: {numbers}"
     if shortfall == "small":
-        return f"present but below {condition.threshold:.4g} against {named(condition.control)}: {numbers}"
+        return f"present but short of {condition.threshold:.4g} against {named(condition.control)}: {numbers}"
     if shortfall == "margin exceeded":
         return f"margin exceeded, {named(condition.control)}: {numbers} {_asked(condition)}"
     return f"{shortfall} against {named(condition.control)}: {numbers} {_asked(condition)}"

@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from harness.errors import StatisticsError
 from harness.stats.decision import judge
 from harness.stats.reading import nearness
-from harness.stats.reasons import in_todays_words
+from harness.stats.reasons import in_todays_words, same_reason
 from harness.stats.records import Condition, Judgement, Rule, Side
 from harness.stats.student import t_quantile
 
@@ -151,7 +151,18 @@ def test_a_present_effect_below_its_sesoi_is_too_small_and_not_refuted() -> None
     # the review's example: .15 with standard error .02 against a SESOI of .20 is no refutation
     result = judged(beats(TSampling(0.15, 0.02)), beats(0.40, "fresh"))
     assert result.verdict == "too small"
-    assert "present but below 0.2 against “shuffled”" in result.reason
+    assert "present but short of 0.2 against “shuffled”" in result.reason
+
+
+def test_an_effect_too_small_of_a_claim_about_less_falls_short_of_its_threshold() -> None:
+    # -0.3 lies above the threshold -1 and has the right sign: to call it below -1 would say the opposite
+    result = judged(beats(TSampling(-0.3, 0.05), threshold=-1.0, alternative="less"))
+    assert result.verdict == "too small"
+    assert "present but short of -1 against “shuffled”" in result.reason
+    stored = result.reason.replace("short of", "below")
+    assert same_reason(stored, result.reason, names=["shuffled"])
+    assert in_todays_words(stored, names=["shuffled"]) == result.reason
+    assert in_todays_words("so present but below", names=[]) == "so present but below"
 
 
 def test_too_small_needs_a_present_effect_against_every_control() -> None:
@@ -173,7 +184,7 @@ def test_refutation_is_corrected_for_conditions_and_components() -> None:
     clear = beats(TSampling(0.155, 0.02))
     open_ones = [beats(TSampling(0.3, 0.2), f"control {number}") for number in range(3)]
     assert judged(clear).verdict == "too small"
-    assert "present but below" not in judged(clear, *open_ones).reason
+    assert "present but" not in judged(clear, *open_ones).reason
     assert judged(clear, family=8).verdict == "inconclusive"
 
 
