@@ -21,9 +21,9 @@ class TestOutcome:
 def outcome_of(record: Record, *, require: str | None = None, subjects_given: bool = False) -> TestOutcome:
     """How a record ends its test.
 
-    The registered verdict passes and any other fails. Without a registration (a user's own model) every verdict is
-    printed and passes, unless `require` names the one that must be reached. Heads given with `--subjects` are judged
-    as the question that was asked: anything but `supported` fails.
+    The verdict that `subjects.toml` expects passes and any other fails. Where none is expected (a user's own model)
+    every verdict is printed and passes, unless `require` names the one that must be reached. Heads given with
+    `--subjects` are judged as the question that was asked: anything but `supported` fails.
     """
     if record.not_run is not None:
         return TestOutcome("skipped", f"not run: {record.not_run['reason']} To bring it: {record.not_run['remedy']}")
@@ -35,9 +35,9 @@ def outcome_of(record: Record, *, require: str | None = None, subjects_given: bo
     if require is not None and (record.exploratory or record.expectation is None):
         return TestOutcome("passed" if verdict == require else "failed", f"{said} (required: {require})")
     if record.exploratory or record.expectation is None:
-        return TestOutcome("passed", f"{said} ({'exploratory' if record.exploratory else 'no verdict registered'})")
+        return TestOutcome("passed", f"{said} ({'exploratory' if record.exploratory else 'no verdict expected'})")
     expected = record.expectation["verdict"]
-    return TestOutcome("passed" if verdict == expected else "failed", f"{said} (registered: {expected})")
+    return TestOutcome("passed" if verdict == expected else "failed", f"{said} (expected: {expected})")
 
 
 def properties_of(record: Record) -> list[tuple[str, str]]:
@@ -47,5 +47,5 @@ def properties_of(record: Record) -> list[tuple[str, str]]:
         ("claim", str(record.claim["id"])),
         ("model", str(record.model["id"])),
         ("verdict", record.verdict),
-        ("registered", "none" if expected is None else str(expected)),
+        ("expected", "none" if expected is None else str(expected)),
     ]

@@ -46,7 +46,7 @@ def check_chosen(bound: Sequence[BoundClaim], *, require: str | None) -> None:
     check_subjects_file(bound)
     if require is not None and bound and not any(requirable(entry) for entry in bound):
         raise pytest.UsageError(
-            f"--require {require}: every chosen test has a registered verdict, by which it passes or fails. --require "
+            f"--require {require}: every chosen test has an expected verdict, by which it passes or fails. --require "
             "is for models without one (your own), and for --subjects and --n-units; leave it out here"
         )
 
@@ -64,9 +64,9 @@ def check_subjects_file(bound: Sequence[BoundClaim]) -> None:
 
 
 def requirable(bound: BoundClaim) -> bool:
-    """Whether `--require` decides this test: no verdict is registered, or the record will be exploratory."""
-    registered = bound.mechanism.subjects.expectation(bound.claim.id, model_id=bound.model_id)
-    return registered is None or bound.options.exploratory
+    """Whether `--require` decides this test: no verdict is expected, or the record will be exploratory."""
+    expected = bound.mechanism.subjects.expectation(bound.claim.id, model_id=bound.model_id)
+    return expected is None or bound.options.exploratory
 
 
 def check_places(bound: Sequence[BoundClaim], *, reports: Path) -> None:

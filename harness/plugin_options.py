@@ -39,7 +39,7 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="HEADS|FILE",
         help="other heads, e.g. 5.1,5.5, or a file of `mechclaims discover`: exploratory",
     )
-    add("--require", choices=get_args(Verdict), help="verdict that models without a registered one must reach")
+    add("--require", choices=get_args(Verdict), help="verdict that models without an expected one must reach")
     add("--dry-run", action="store_true", help="print what would run, with minutes and memory, and stop")
     add("--n-units", type=int, metavar="N", help="another number of units than registered: exploratory")
     add("--profile", choices=get_args(Profile), default="default", help="quick: shipped models at training seed 0")

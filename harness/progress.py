@@ -31,7 +31,7 @@ def closing_lines(records: Sequence[Record], *, require: str | None, folder: Pat
     yield summary_text([record.as_dict() for record in records])
     kept = sum(record.expectation is not None and not record.exploratory for record in records)
     if require is not None and kept:
-        yield f"--require {require}: not asked of the {kept} that have a registered verdict"
+        yield f"--require {require}: not asked of the {kept} of which a verdict is expected"
     yield from _registration_lines(records)
     missing = sorted({str(record.not_run["remedy"]) for record in records if record.not_run})
     if missing:

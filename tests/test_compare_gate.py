@@ -233,5 +233,5 @@ def test_junit_xml_carries_the_verdicts(gate, pytester):
     case = ElementTree.parse(pytester.path / "junit.xml").find(".//testcase")
     said = {one.get("name"): one.get("value") for one in case.findall("properties/property")}
     assert said == {
-        "claim": "toy.larger", "model": MODEL, "verdict": "supported", "registered": "none",
+        "claim": "toy.larger", "model": MODEL, "verdict": "supported", "expected": "none",
     }  # fmt: skip

@@ -31,14 +31,14 @@ def record(verdict="supported", *, expected=None, exploratory=False, not_run=Non
 def test_the_registered_verdict_passes_and_any_other_fails(verdict, expected, status):
     outcome = outcome_of(record(verdict, expected=expected))
     assert outcome.status == status
-    assert outcome.reason == f"{verdict}: the numbers (registered: {expected})"
+    assert outcome.reason == f"{verdict}: the numbers (expected: {expected})"
 
 
 @pytest.mark.parametrize("verdict", ["supported", "refuted", "inconclusive", "invalid", "too small"])
 def test_without_registration_every_verdict_passes_and_says_so(verdict):
     outcome = outcome_of(record(verdict))
     assert outcome.status == "passed"
-    assert "no verdict registered" in outcome.reason
+    assert "no verdict expected" in outcome.reason
 
 
 def test_a_required_verdict_must_be_reached_where_none_is_registered():

@@ -228,7 +228,7 @@ def test_collecting_all_claims_imports_nothing_heavy(tmp_path):
         (("--subjects", "9.9"), "subject 9.9 is not in model"),
         (("--subjects", "odd.toml"), "names no model"),
         (("--subjects", "other.toml"), "other.toml is about gpt2-small; asked is path:"),
-        (("--require", "refuted"), "has a registered verdict"),
+        (("--require", "refuted"), "has an expected verdict"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error_before_a_model_is_loaded(suite, pytester, tiny_model, options, said):

@@ -13,8 +13,8 @@ from harness.report.text import effect_text, must_be, p_value, plain
 def record_html(record: Entry) -> str:
     """HTML with statement, verdict and the effect against every control."""
     claim, verdict = record["claim"], verdict_of(record)
-    expected = record.get("expectation")
-    registered = f" (registered: {_safe(expected['verdict'])})" if expected else ""
+    expectation = record.get("expectation")
+    expected = f" (expected: {_safe(expectation['verdict'])})" if expectation else ""
     rows = [
         _row(
             effect.component,
@@ -33,7 +33,7 @@ def record_html(record: Entry) -> str:
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
     return (
         f"<div><p><b>{_safe(claim['id'])}</b> on <code>{_safe(model_label(record))}</code>: "
-        f"<b>{SYMBOLS[verdict]} {verdict}</b>{registered}<br>{_safe(claim['statement'])}<br>"
+        f"<b>{SYMBOLS[verdict]} {verdict}</b>{expected}<br>{_safe(claim['statement'])}<br>"
         f"<i>{_safe(reason_of(record))}</i></p>"
         f"{table}<pre>{_safe(record['command'])}</pre></div>"
     )

@@ -32,8 +32,8 @@ def verdict_of(record: Entry) -> str:
     return "not run" if record.get("not_run") or not judgement else str(judgement["verdict"])
 
 
-def as_registered(record: Entry) -> bool:
-    """True where the verdict is the registered one, where none is registered, or where nothing ran."""
+def as_expected(record: Entry) -> bool:
+    """True where the verdict is the expected one, where none was expected, or where nothing ran."""
     expected = record.get("expectation")
     return not expected or verdict_of(record) in (expected["verdict"], "not run")
 

@@ -16,7 +16,7 @@ from harness.report.reading import (
     TIERS,
     VERDICTS,
     Entry,
-    as_registered,
+    as_expected,
     first_data_seeds,
     grouped,
     model_label,
@@ -204,7 +204,7 @@ def _matrix(records: Sequence[Entry], *, tier: str, links: Links, lock: Entry | 
 def _cell(members: Sequence[Entry], *, lock: Entry | None) -> str:
     if not members:
         return ""
-    mark = "" if all(as_registered(record) for record in members) else "**not as registered:** "
+    mark = "" if all(as_expected(record) for record in members) else "**not as expected:** "
     found = family_effect(members)
     share = "" if found is None else share_text(found[1], found[0])
     counts = f"{mark}{verdict_counts(members)} {signs(members, lock)}".rstrip()
@@ -231,7 +231,7 @@ def _surprises(records: Sequence[Entry], links: Links) -> str:
         f"- {links.claim(r)} on {code(model_label(r))}: {verdict_of(r)}, "
         f"expected {inline(r['expectation']['verdict'])}. {sentence(reason_of(r))}"
         for r in records
-        if not as_registered(r)
+        if not as_expected(r)
     ]
     return "**Verdicts that were not expected when they were measured:**\n\n" + "\n".join(lines) if lines else ""
 

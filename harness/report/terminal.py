@@ -11,7 +11,7 @@ from harness.report.effects import deciding_effect, effects_of
 from harness.report.families import family_text
 from harness.report.reading import (
     Entry,
-    as_registered,
+    as_expected,
     grouped,
     model_label,
     outcomes_of,
@@ -98,7 +98,7 @@ def _summary(records: Sequence[Entry], *, shared: Mapping[str, int], long: Colle
         tier = "" if claim["tier"] == "inference" else f"({claim['tier']})"
         _add(table, claim_id, tier, f"({claim['metric']['unit']}; {number(claim['sesoi'])})")
         for record in members:
-            marks = [] if as_registered(record) else [f"(registered: {record['expectation']['verdict']})"]
+            marks = [] if as_expected(record) else [f"(expected: {record['expectation']['verdict']})"]
             marks += ["(exploratory)"] if record.get("exploratory") else []
             marks += ["(not registered)"] if registration_state(record) == "not registered" else []
             _add(
@@ -147,7 +147,7 @@ def _facts(record: Entry) -> Table:
     sign = 1.0 if claim["alternative"] == "greater" else -1.0
     rows = [("verdict", verdict_of(record)), ("because", reason_of(record))]
     if record.get("expectation"):
-        rows.append(("registered", _registered(record)))
+        rows.append(("expected", _expected(record)))
     rows.append(("exploratory", "yes: shown, never a verdict") if record.get("exploratory") else ("", ""))
     if (record.get("not_run") or {}).get("remedy"):
         rows.append(("to run it", record["not_run"]["remedy"]))
@@ -177,9 +177,9 @@ def _facts(record: Entry) -> Table:
     return grid
 
 
-def _registered(record: Entry) -> str:
+def _expected(record: Entry) -> str:
     expected = record["expectation"]
-    differs = "" if as_registered(record) else ": NOT what was found"
+    differs = "" if as_expected(record) else ": NOT what was found"
     reason = f" ({expected['reason']})" if expected.get("reason") else ""
     return f"{expected['verdict']}{reason}{differs}"
 

@@ -95,7 +95,7 @@ def test_the_seeds_of_one_model_share_a_column_and_are_combined(text: str, in_fu
 
 def test_verdicts_other_than_the_registered_are_named_on_the_first_page(text: str) -> None:
     first_page = text.split("\n## ")[0]
-    assert "**not as registered:** ✗ refuted" in first_page
+    assert "**not as expected:** ✗ refuted" in first_page
     assert "Verdicts that were not expected when they were measured" in first_page
 
 

@@ -39,9 +39,9 @@ def test_a_failing_record_shows_everything_that_decides() -> None:
     shown = record_text(record(verdict="refuted", expectation={"verdict": "supported", "reason": ""}), width=80)
     for part in (
         "Induction heads attend to the token",
-        "verdict     refuted",
-        "registered  supported: NOT what was found",
-        "SESOI       0.2 attention probability (greater): a third of the published",
+        "verdict   refuted",
+        "expected  supported: NOT what was found",
+        "SESOI     0.2 attention probability (greater): a third of the published",
         "other heads:",
         "above 0.2",
         "NO",
@@ -58,7 +58,7 @@ def test_the_command_is_never_wrapped() -> None:
 
 def test_what_was_not_run_says_how_to_run_it() -> None:
     shown = record_text(not_run(), width=80)
-    assert "to run it   mechclaims models --fetch gpt2-small" in shown
+    assert "to run it  mechclaims models --fetch gpt2-small" in shown
     assert "against" not in shown
 
 
@@ -72,7 +72,7 @@ def test_exact_equivalence_and_lower_effects_are_worded() -> None:
     assert "within [0.8, 1.25]" in shown
     assert "below -0.2" in shown
     assert "-0.5 [-inf" in shown
-    assert "SESOI       -0.2" in shown
+    assert "SESOI     -0.2" in shown
 
 
 def test_plain_text_in_a_pipe_without_colour_codes() -> None:

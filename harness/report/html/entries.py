@@ -11,7 +11,7 @@ from harness.report.html.rendering import parse
 from harness.report.reading import (
     VERDICTS,
     Entry,
-    as_registered,
+    as_expected,
     family_of,
     first_data_seeds,
     grouped,
@@ -43,7 +43,7 @@ class RecordEntry:
         model: id of its checkpoint.
         family: the model without its training seed.
         verdict: one of the six.
-        surprise: True where the verdict is not the registered one.
+        surprise: True where the verdict is not the expected one.
         title: Markdown of its heading.
         tokens: its text.
     """
@@ -132,7 +132,7 @@ def _record_entry(record: Entry, tokens: Sequence[Token]) -> RecordEntry:
         model=str(record["model"]["id"]),
         family=family_of(record),
         verdict=verdict_of(record),
-        surprise=not as_registered(record),
+        surprise=not as_expected(record),
         title=f"{code(model_label(record))}: {verdict_counts([record])}",
         tokens=tokens,
     )

@@ -20,7 +20,7 @@ from harness.report.html.pictures import Pictures, Shown
 from harness.report.html.rendering import parse, render, render_line
 from harness.report.not_run import not_run_page
 from harness.report.provenance import provenance_page
-from harness.report.reading import SYMBOLS, Entry, as_registered, grouped, verdict_of
+from harness.report.reading import SYMBOLS, Entry, as_expected, grouped, verdict_of
 from harness.report.registration import registration_page
 from harness.report.sanity import sanity_page
 from harness.report.section import Combine, Settings
@@ -179,7 +179,7 @@ def _choices(records: Sequence[Entry], *, papers: Mapping[str, Entry]) -> dict[s
         "families": families,
         "mechanisms": sorted({str(record["claim"]["mechanism"]) for record in records}),
         "verdicts": {verdict: sign for verdict, sign in SYMBOLS.items() if verdict in verdicts},
-        "surprises": any(not as_registered(record) for record in records),
+        "surprises": any(not as_expected(record) for record in records),
         "papers": {key: str((papers.get(key) or {}).get("title", key)) for key in keys},
     }
 
