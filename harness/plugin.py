@@ -18,10 +18,11 @@ from harness.evidence import Record
 from harness.outcomes import outcome_of, properties_of
 from harness.papers import paper_problems
 from harness.planning import availability_of, plan_lines, subject_problems
-from harness.plugin_checks import bound_of, check_chosen, check_places, check_shadowing, lock_lines, without_model
+from harness.plugin_checks import bound_of, check_chosen, check_places, check_shadowing, lock_lines
 from harness.plugin_compare import add_compare_options, bound_to_baseline, start_gate
 from harness.plugin_faults import Faults
 from harness.plugin_folders import Folders
+from harness.plugin_left_out import LeftOut
 from harness.plugin_options import (
     add_options,
     check_options,
@@ -46,6 +47,7 @@ _run = pytest.StashKey[RunFolder]()
 _faults = pytest.StashKey[Faults]()
 _loaded = pytest.StashKey[Loaded]()
 _folders = pytest.StashKey[Folders]()
+_left_out = pytest.StashKey[LeftOut]()
 _ids = pytest.StashKey[dict[str, str]]()
 
 
@@ -68,7 +70,9 @@ def pytest_configure(config: pytest.Config) -> None:
     label, given = config.getoption("--run-label"), given_options(config)
     config.stash[_run] = RunFolder(reports, path=folder and Path(folder), label=label, options=given)
     config.stash[_faults] = Faults(config.stash[_run])
-    config.pluginmanager.register(config.stash[_faults])
+    config.stash[_left_out] = LeftOut(config)
+    for plugin in (config.stash[_faults], config.stash[_left_out]):
+        config.pluginmanager.register(plugin)
     config.stash[_loaded] = Loaded(check=checked_into(config.stash[_run]))
     config.stash[_folders] = Folders()
     config.stash[_ids] = {}
@@ -135,9 +139,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Measure model by model, so that each is loaded once; refuse fixtures that shadow ours."""
-    if placeholders := [item for item in items if without_model(item)]:
-        config.hook.pytest_deselected(items=placeholders)
-        items[:] = [item for item in items if item not in placeholders]
+    config.stash[_left_out].take_from(items)
     order: dict[str, int] = {}
     for item in items:
         bound = bound_of(item)

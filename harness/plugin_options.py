@@ -92,11 +92,26 @@ def options_of(config: pytest.Config, *, data_seed: int) -> Options:
 
 def params_of(bound: Sequence[BoundClaim]) -> list[Any]:
     """The parameters of a claim's test: in brackets the model, with the data seed where it is not the default."""
-    return [
-        pytest.param(entry, marks=_marks(entry), id=item_slug(entry.model_id) + (f"-seed{seed}" if seed else ""))
-        for entry in bound
-        for seed in (entry.options.data_seed,)
-    ]
+    params = []
+    for entry in bound:
+        slug, seed = item_slug(entry.model_id), entry.options.data_seed
+        one_worker = pytest.mark.xdist_group(slug)  # which then holds one model
+        marks = (*marks_of(entry.claim), one_worker)
+        params.append(pytest.param(entry, marks=marks, id=slug + (f"-seed{seed}" if seed else "")))
+    return params
+
+
+def marks_of(claim: Claim) -> tuple[pytest.MarkDecorator, ...]:
+    """What `-m` chooses by.
+
+    A mechanism goes by its name in claims' ids, with hyphens, and by that of a folder that Python can import.
+    """
+    names = dict.fromkeys((claim.mechanism, claim.mechanism.replace("-", "_")))
+    return (
+        *(pytest.mark.mechanism(name=name) for name in names),
+        pytest.mark.paper(name=claim.paper),
+        pytest.mark.tier(name=claim.tier),
+    )
 
 
 def check_options(config: pytest.Config) -> None:
@@ -153,21 +168,6 @@ def given_options(config: pytest.Config) -> dict[str, object]:
     )
     names += ("--memory-budget",) if config.getoption("--memory-budget") else ()
     return {name.removeprefix("--"): config.getoption(name) for name in names}
-
-
-def _marks(bound: BoundClaim) -> tuple[pytest.MarkDecorator, ...]:
-    """What `-m` chooses by, and the group that keeps one model in one worker.
-
-    A mechanism goes by its name in claims' ids, with hyphens, and by that of a folder that Python can import.
-    """
-    claim = bound.claim
-    names = dict.fromkeys((claim.mechanism, claim.mechanism.replace("-", "_")))
-    return (
-        *(pytest.mark.mechanism(name=name) for name in names),
-        pytest.mark.paper(name=claim.paper),
-        pytest.mark.tier(name=claim.tier),
-        pytest.mark.xdist_group(item_slug(bound.model_id)),
-    )
 
 
 def _weights(config: pytest.Config) -> dict[str, Path]:

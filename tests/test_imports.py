@@ -106,6 +106,7 @@ LAYERS = {
     "harness.plugin_folders": "shells",
     "harness.plugin_scope": "shells",
     "harness.plugin_checks": "shells",
+    "harness.plugin_left_out": "shells",
     "harness.plugin_compare": "shells",
     "harness.workers": "shells",
     "harness.progress": "shells",

@@ -23,6 +23,7 @@ from harness.planning import (
     plan_lines,
     subject_problems,
 )
+from harness.plugin_left_out import left_out_lines
 from harness.subjects import SubjectsFile
 from tests.test_session import CLAIM, REGISTERED, of_weights
 from tests.test_session import body as model_body
@@ -193,3 +194,29 @@ def test_a_local_folder_becomes_a_test_id_without_brackets_or_slashes_and_two_fo
     slugs = {item_slug("path:/a/my model[1]"), item_slug("path:/b/my model[1]")}
     assert len(slugs) == 2
     assert all(not set("/:[] ") & set(slug) for slug in slugs)
+
+
+# -- claims that profile and models leave out ----------------------------------------------------------------------
+
+
+def left_out(*claims, profile="default", asked=None):
+    return list(left_out_lines(claims, profile=profile, asked=asked))
+
+
+def test_claims_that_a_profile_or_a_model_leaves_out_are_named_with_what_asks_them():
+    slow = replace(CLAIM, id="toy.slow", profiles=("default", "full"))
+    elsewhere = replace(CLAIM, models=("gpt2-small", "path:*"))
+    assert left_out(slow, elsewhere, profile="quick", asked=["induction-2l@0"]) == [
+        "left out, not in profile quick: toy.slow; asked with --profile default or full",
+        "left out, not about induction-2l@0: toy.larger; asked with --model, one of gpt2-small, path:*",
+    ]
+    only = replace(CLAIM, models=("gpt2-small",))
+    assert left_out(only, profile="quick") == [
+        "left out, about no model that profile quick measures by default: toy.larger; asked with --model gpt2-small"
+    ]
+
+
+def test_many_claims_that_are_left_out_for_one_reason_are_counted():
+    claims = [replace(CLAIM, id=f"toy.claim-{number}", models=("gpt2-small",)) for number in range(12)]
+    (line,) = left_out(*claims, asked=["induction-2l@0"])
+    assert "toy.claim-7, 4 more; asked" in line

@@ -322,6 +322,15 @@ def test_a_claim_is_measured_in_its_profiles_only(suite):
     suite(source, "--profile", "full").assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("chosen", [("-k", "toy.larger"), ("-m", 'paper(name="none2026")')])
+def test_where_nothing_is_asked_the_claims_that_were_left_out_are_named(suite, chosen):
+    source = toy(x=("units=Units(default=24", 'profiles=("full",), units=Units(default=24'))
+    result = suite(source, *chosen)
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines(["left out, not in profile default: toy.larger; asked with --profile full"])
+    suite(source, "-k", "smaller").stdout.no_fnmatch_line("left out*")
+
+
 def test_heads_selected_where_they_are_claimed_are_a_collection_error(suite, tiny_model):
     result = suite(with_subject() | registered(tiny_model, split="confirmation"), "--collect-only")
     result.stdout.fnmatch_lines(["*was selected on the confirmation split*"])
