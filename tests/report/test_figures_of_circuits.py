@@ -106,8 +106,13 @@ def test_the_zone_and_the_marks_of_every_stratum_are_where_they_belong() -> None
     assert np.isnan(shown["BABA"][1])
     assert "[0.8, 1.25]" in axes.get_xlabel()
     assert "1 of 3 marks do" in axes.get_xlabel()  # by hand: 1.0 lies inside, 0.7 and 1.3 do not, one is missing
+    assert "; 1 more not shown: ratio not defined" in axes.get_xlabel()
     assert legend_of(figure) == ["ABBA", "BABA"]
     assert inside(figure)
+
+
+def test_where_every_ratio_is_shown_none_is_called_missing() -> None:
+    assert "not shown" not in figures.faithfulness(["x"], {"ABBA": [1.0]}).axes[0].get_xlabel()
 
 
 def test_a_ratio_far_out_is_an_arrow_at_the_edge_and_leaves_the_others_their_room() -> None:

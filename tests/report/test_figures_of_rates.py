@@ -76,6 +76,18 @@ def test_a_trade_off_joins_its_points_in_the_order_of_doses_and_names_them() -> 
     assert inside(figure)
 
 
+def test_no_dose_is_written_over_a_mark() -> None:
+    # a control's mark lies where the dose of the second point would stand: to its right and a little below
+    control = {"label": "random", "cost": [0.53, 0.5], "effect": [0.96, 0.2], "joined": False}
+    figure = figures.trade_off([0.0, 0.5, 1.0], [0.0, 1.0, 2.0], doses=[0, 1, 2], controls=[control], **AXES)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    marks = np.concatenate([line.get_transform().transform(line.get_xydata()) for line in axes.lines[:2]])
+    for text in axes.texts:
+        assert not any(text.get_window_extent().padded(3).contains(*mark) for mark in marks), text.get_text()
+    assert [text.get_text() for text in axes.texts] == ["0", "1", "2"]
+
+
 def test_doses_at_one_place_are_not_written_over_each_other() -> None:
     figure = figures.trade_off([0.0, 0.001, 1.0], [0.0, 0.001, 1.0], doses=[0, 1, 2], **AXES)
     assert [text.get_text() for text in figure.axes[0].texts] == ["0", "2"]

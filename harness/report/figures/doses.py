@@ -26,6 +26,7 @@ from harness.report.text import number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 MOST_CONTROLS = 6
 _DASHES = ("--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 _MARKERS = ("s", "^", "D", "v", "P", "X")
+_PLACES = tuple(
+    (across * far, up * far, {1: "left", 0: "center", -1: "right"}[across], {1: "bottom", 0: "center", -1: "top"}[up])
+    for far in (5, 12)
+    for across, up in ((1, -1), (1, 1), (-1, 1), (-1, -1), (0, -1), (0, 1), (1, 0), (-1, 0))
+)
+"""Where a dose may stand beside its point, the first choice first: points to the right and up, and its alignment."""
+_MARK_PIXELS = 4.0
+"""Half the width of a mark."""
 
 
 @styled
@@ -123,7 +132,6 @@ def trade_off(
     if len(doses) != lost.size:
         raise StoreError(f"trade-off: {len(doses)} doses for {lost.size} points")
     axes.plot(lost, won, "-o", color=ACCENT, markersize=5, linewidth=1.5, label=wrapped(line, width=60), zorder=4)
-    _write_doses(axes, lost, won, names=[_dose(dose) for dose in doses])
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.margins(0.12)
     axes.set_xlabel(wrapped(xlabel, width=70) + "\nbeside each point: its dose")
@@ -131,6 +139,7 @@ def trade_off(
     axes.set_title(wrapped(title, width=64))
     if controls:
         legend_below(axes, columns=2)
+    _write_doses(axes, lost, won, names=[_dose(dose) for dose in doses])
     return figure
 
 
@@ -158,14 +167,44 @@ def _pair(cost: object, effect: object) -> tuple[Array, Array]:
 
 
 def _write_doses(axes: Axes, lost: Array, won: Array, *, names: Sequence[str]) -> None:
-    """Doses beside their points, turned away from the line; one that would lie on another's is left out."""
+    """Doses beside their points, where they cover least; one that would lie on another's point is left out.
+
+    Called last: where marks lie on the paper is known once everything else is there.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "axes without a figure"
+    figure.draw_without_rendering()
     spread = max(float(np.ptp(lost)), 1e-12), max(float(np.ptp(won)), 1e-12)
     taken: list[tuple[float, float]] = []
+    written: list[Annotation] = []
     for x, y, name in zip(lost, won, names, strict=True):
         place = float(x) / spread[0], float(y) / spread[1]
         if all(abs(place[0] - other[0]) > 0.07 or abs(place[1] - other[1]) > 0.06 for other in taken):
-            axes.annotate(name, (x, y), xytext=(6, -9), textcoords="offset points", fontsize=7.5, color=INK, zorder=5)
+            text = axes.annotate(
+                name, (x, y), xytext=(5, -5), textcoords="offset points", fontsize=7.5, color=INK, zorder=5
+            )
+            _put_aside(axes, text, others=written)
+            written.append(text)
             taken.append(place)
+
+
+def _put_aside(axes: Axes, text: Annotation, *, others: Sequence[Annotation]) -> None:
+    """Move a dose to the place beside its point where it covers fewest marks and doses, then fewest lines."""
+    marked = [line for line in axes.lines if line.get_marker() != "None"]
+    marks = np.concatenate([line.get_transform().transform(line.get_xydata()) for line in marked])
+    paths = [
+        line.get_transform().transform_path(line.get_path()) for line in axes.lines if line.get_linestyle() != "None"
+    ]
+
+    def covered(place: tuple[int, int, str, str]) -> tuple[int, int]:
+        text.set(position=place[:2], ha=place[2], va=place[3])
+        box = text.get_window_extent()
+        near = box.padded(_MARK_PIXELS)
+        covers = sum(bool(near.contains(*mark)) for mark in marks)
+        covers += sum(bool(box.overlaps(other.get_window_extent())) for other in others)
+        return covers, sum(bool(path.intersects_bbox(box, filled=False)) for path in paths)
+
+    covered(min(_PLACES, key=covered))
 
 
 def _dose(dose: object) -> str:

@@ -80,6 +80,8 @@ def faithfulness(
     axes.set_ylim(len(templates) - 0.4, -0.6)
     axes.set_ylabel("template")
     grey = f"grey: [{low:g}, {high:g}], where the ratio of means must lie; {inside} of {total} marks do"
+    missing = len(ratios) * len(templates) - total
+    grey += f"; {missing} more not shown: ratio not defined" if missing else ""
     axes.set_xlabel(f"{wrapped(unit, width=80)}\n{grey}")
     axes.set_title(wrapped(title, width=84))
     legend_below(axes, columns=min(len(ratios), 4))
