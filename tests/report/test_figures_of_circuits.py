@@ -106,9 +106,14 @@ def test_the_zone_and_the_marks_of_every_stratum_are_where_they_belong() -> None
     assert np.isnan(shown["BABA"][1])
     assert "[0.8, 1.25]" in axes.get_xlabel()
     assert "1 of 3 marks do" in axes.get_xlabel()  # by hand: 1.0 lies inside, 0.7 and 1.3 do not, one is missing
-    assert "; 1 more not shown: ratio not defined" in axes.get_xlabel()
+    assert "not shown, since the ratio is not defined: 1 of 4" in axes.get_xlabel()
     assert legend_of(figure) == ["ABBA", "BABA"]
     assert inside(figure)
+
+
+def test_what_is_said_of_ratios_that_are_not_shown_is_not_cut_off() -> None:
+    names = [f"confirmation-{place:02}" for place in range(20)]  # as long as the names of a real split
+    assert inside(figures.faithfulness(names, {"ABBA": [1.0] * 20, "BABA": [*[1.0] * 19, None]}))
 
 
 def test_where_every_ratio_is_shown_none_is_called_missing() -> None:

@@ -81,7 +81,9 @@ def faithfulness(
     axes.set_ylabel("template")
     grey = f"grey: [{low:g}, {high:g}], where the ratio of means must lie; {inside} of {total} marks do"
     missing = len(ratios) * len(templates) - total
-    grey += f"; {missing} more not shown: ratio not defined" if missing else ""
+    grey += (
+        f"\nnot shown, since the ratio is not defined: {missing} of {len(ratios) * len(templates)}" if missing else ""
+    )
     axes.set_xlabel(f"{wrapped(unit, width=80)}\n{grey}")
     axes.set_title(wrapped(title, width=84))
     legend_below(axes, columns=min(len(ratios), 4))
