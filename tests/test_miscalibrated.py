@@ -11,7 +11,10 @@ import pytest
 from harness.errors import StoreError
 from harness.miscalibrated import by_claim, standing_of
 from harness.report.calibrated_verdicts import bounds_measured
+from harness.report.figure_files import FigureFiles
+from harness.report.forests import summary_forest_job
 from harness.report.registration import claim_calibration, registration_summary, signs, signs_read, standing_marks
+from harness.report.summary import summary
 from harness.store import read_record
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +76,16 @@ def test_what_was_calibrated_is_held_against_a_claim_only_as_it_was_declared(
     changed = {**record, "claim": {**record["claim"], "declaration_hash": "0"}}
     elsewhere = {**record, "model": {**record["model"], "id": "toy@0"}}
     assert signs([changed], lock) == signs([elsewhere], lock) == ""
+
+
+def test_the_picture_of_all_claims_has_the_sign_too(tmp_path: Path, record: dict[str, Any]) -> None:
+    lock = standing_of(LOCK, reports=reports(tmp_path))
+    texts = [text.get_text() for text in summary_forest_job([record], lock=lock)().axes[0].texts]
+    assert "✓ supported ‡" in texts
+    files = FigureFiles(tmp_path)
+    assert "‡ not carried by its interval_" in summary([record], run={}, files=files, lock=lock)
+    without = [text.get_text() for text in summary_forest_job([record])().axes[0].texts]
+    assert "✓ supported" in without
 
 
 def test_a_damaged_summary_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,11 @@ from harness.report.text import code, code_block, inline, interval, must_be, num
 from harness.report.wording import reach, sample_size
 
 _LARGEST = "the largest of its conditions', since all must hold"
+_INTERVAL = "95 % interval"
+_OWN_DRAWS = (
+    "The intervals of this table come from resamples of their own: those in the table of effects decide, and may "
+    "differ from these in the last digits."
+)
 LEAST_PART = 0.05
 """Of the joint effect: what a member's own effect must reach to be called a part of it."""
 
@@ -250,7 +255,12 @@ def _further_tables(record: Entry) -> str:
     for one in record.get("tables") or ():
         rows = [[_cell(value) for value in row] for row in one["rows"]]
         made.append(_titled(inline(one["name"]), [inline(name) for name in one["columns"]], rows))
+        made += [_OWN_DRAWS] if _INTERVAL in one["columns"] and _resampled(record) else []
     return "\n\n".join(made)
+
+
+def _resampled(record: Entry) -> bool:
+    return any(str(one.get("method", "")).startswith("bootstrap") for one in outcomes_of(record))
 
 
 def _cell(value: object) -> str:

@@ -10,6 +10,7 @@ from harness.report import figures
 from harness.report.effects import deciding_effect, effects_of
 from harness.report.families import family_effect, family_label, verdict_counts
 from harness.report.reading import SYMBOLS, Entry, grouped, verdict_of
+from harness.report.registration import NOT_CARRIED, not_carried
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,9 +51,10 @@ def forest_caption(records: Sequence[Entry]) -> str:
     return f"every effect in {records[0]['claim']['metric']['unit']}{words}"
 
 
-def summary_forest_job(records: Sequence[Entry]) -> partial[Figure]:
-    """`summary_forest` of these records, to be drawn later or in another process."""
-    return partial(summary_forest, list(map(_for_forest, records)))
+def summary_forest_job(records: Sequence[Entry], *, lock: Entry | None = None) -> partial[Figure]:
+    """`summary_forest` of these records, to be drawn later or in another process; `lock` says what is not carried."""
+    signed = [{**_for_forest(record), "sign": NOT_CARRIED if not_carried(record, lock) else ""} for record in records]
+    return partial(summary_forest, signed)
 
 
 def claim_forest_job(records: Sequence[Entry]) -> partial[Figure]:
@@ -104,7 +106,8 @@ def _worst_row(claim: str, members: Sequence[Entry]) -> figures.ForestRow:
 def _verdicts(members: Sequence[Entry]) -> str:
     """The verdicts in words; where there are several kinds, in signs, which are never too long for the picture."""
     verdicts = [verdict_of(record) for record in members]
+    sign = max((f" {record['sign']}" for record in members if record.get("sign")), default="")
     if len(set(verdicts)) == 1:
-        return verdict_counts(members)
+        return verdict_counts(members) + sign
     counted = [f"{SYMBOLS[one]} {verdicts.count(one)}" for one in SYMBOLS if one in verdicts]
-    return f"{', '.join(counted)} of {len(verdicts)}"
+    return f"{', '.join(counted)} of {len(verdicts)}{sign}"

@@ -1,6 +1,7 @@
 """What a report wrote into its folder, so that the next one neither draws it again nor leaves it lying there.
 
-A lost or damaged manifest costs time, never a file: everything is drawn again and nothing is removed.
+A lost or damaged manifest costs time: everything is drawn again. Removed is what the last report wrote and this one
+does not, and what is named as a picture of a claim that this report shows and stands on none of its pages.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from harness.report.text import slug
 
 NAME = "manifest.json"
 _SCHEMA = 1
@@ -56,8 +59,19 @@ def write_manifest(manifest: Manifest, *, folder: Path) -> None:
     write_atomically(folder / NAME, text=json.dumps(content, indent=1) + "\n")
 
 
-def remove_stale(before: Manifest, *, now: Manifest, pages: Path, figures: Path) -> None:
-    """Delete what the last report wrote and this one did not; nothing else."""
-    for folder, names in ((pages, before.pages - now.pages), (figures, set(before.figures) - set(now.figures))):
+def remove_stale(before: Manifest, *, now: Manifest, pages: Path, figures: Path, claims: Iterable[str]) -> None:
+    """Delete what the last report wrote and this one did not, and pictures of its claims that it does not show.
+
+    Args:
+        before: what the last report wrote.
+        now: what this one wrote.
+        pages: the folder of pages.
+        figures: the folder of figures; the files of another naming in it stay.
+        claims: ids of the claims in this report, with which the names of their pictures begin.
+    """
+    own = tuple(f"{slug(claim)}--" for claim in claims)
+    lying = {path.name for path in figures.glob("*") if path.name.startswith(own) and _FIGURE.fullmatch(path.name)}
+    shown = {*before.figures, *lying} - set(now.figures)
+    for folder, names in ((pages, before.pages - now.pages), (figures, shown)):
         for name in sorted(names):
             (folder / name).unlink(missing_ok=True)

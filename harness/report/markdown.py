@@ -1,7 +1,7 @@
 """The report as Markdown: EVIDENCE.md, a page for each mechanism, figures; from stored records alone, without a model.
 
-What the last report wrote into the folder and this one does not is removed; a figure that shows the same as before is
-not drawn again.
+What the last report wrote into the folder and this one does not is removed, and pictures of the report's claims that no
+page links; a figure that shows the same as before is not drawn again.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ def write_report(
     try:
         out.mkdir(parents=True, exist_ok=True)  # said before the pages are made, which can take a while
         pages = _pages(records, run=run, settings=settings)
-        _write(pages, out=out, files=files, workers=workers)
+        _write(pages, out=out, files=files, claims={str(record["claim"]["id"]) for record in records}, workers=workers)
     except OSError as error:
         raise StoreError(f"{out / NAME}: the report cannot be written ({error.strerror or error})") from error
     return out / NAME
 
 
-def _write(pages: Pages, *, out: Path, files: FigureFiles, workers: int | None) -> None:
+def _write(pages: Pages, *, out: Path, files: FigureFiles, claims: set[str], workers: int | None) -> None:
     from harness.store import write_atomically
 
     folder = out / FOLDER
@@ -103,7 +103,7 @@ def _write(pages: Pages, *, out: Path, files: FigureFiles, workers: int | None) 
         write_atomically(path, text=shown)
     now = Manifest(written.stamps, frozenset(pages.mechanisms))
     write_manifest(now, folder=folder)
-    remove_stale(before, now=now, pages=folder, figures=out / figure_files.FOLDER)
+    remove_stale(before, now=now, pages=folder, figures=out / figure_files.FOLDER, claims=claims)
 
 
 def _require(records: Sequence[Entry], *, formats: Sequence[str]) -> None:

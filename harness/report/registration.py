@@ -57,7 +57,7 @@ def registration_summary(records: Sequence[Entry], lock: Entry | None) -> str:
     parts += [f"{amended} amended."] if amended else []
     weak = sum(str(record["model"]["id"]) in _weak(str(record["claim"]["id"]), lock) for record in ran)
     parts += [f"{weak} of claims that are **{WEAK}** on that model."] if weak else []
-    missing = sum(_fails_there(record, lock) for record in ran)
+    missing = sum(not_carried(record, lock) for record in ran)
     parts += (
         [f"{missing} **{MISSING}**: calibration finds a bound of that design to miss too often."] if missing else []
     )
@@ -142,7 +142,7 @@ def standing_marks(records: Sequence[Entry], lock: Entry | None) -> str:
         OTHER_HEADS: any(registration_of(record, lock) == OTHER_HEADS for record in ran),
         AFTER: claim is not None and bool(claim["before"]),
         WEAK: any(str(record["model"]["id"]) in weak for record in ran),
-        MISSING: any(_fails_there(record, lock) for record in ran),
+        MISSING: any(not_carried(record, lock) for record in ran),
     }
     return ", ".join(name for name, holds in marks.items() if holds)
 
@@ -150,7 +150,7 @@ def standing_marks(records: Sequence[Entry], lock: Entry | None) -> str:
 def signs(records: Sequence[Entry], lock: Entry | None) -> str:
     """What stands behind the verdicts of one claim: the sign of an amendment, and of a verdict that is not carried."""
     amended = any(_was_amended(record, lock) for record in records)
-    missing = any(_fails_there(record, lock) for record in records)
+    missing = any(not_carried(record, lock) for record in records)
     return (AMENDED if amended else "") + (NOT_CARRIED if missing else "")
 
 
@@ -162,7 +162,7 @@ def signs_read(records: Sequence[Entry], lock: Entry | None) -> str:
             f"{AMENDED} behind a verdict: the claim was declared anew after it had been registered; its section says "
             "when, why, and what changed. "
         )
-    if any(_fails_there(record, lock) for record in records):
+    if any(not_carried(record, lock) for record in records):
         said += (
             f"{NOT_CARRIED}: {MISSING}; calibration finds that a bound of this design misses the truth too often, and "
             "at a level at which it does not, the verdict is another one, or there is no such level. "
@@ -177,7 +177,8 @@ def _was_amended(record: Entry, lock: Entry | None) -> bool:
     return any(one["to_version"] not in (None, one["from_version"]) for one in amendments)
 
 
-def _fails_there(record: Entry, lock: Entry | None) -> bool:
+def not_carried(record: Entry, lock: Entry | None) -> bool:
+    """Whether calibration finds that the interval does not carry this verdict."""
     return any(not one["carried"] for one in bounds_missing(record, lock))
 
 

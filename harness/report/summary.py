@@ -11,6 +11,7 @@ from harness.report.families import against_text, family_effect, family_label, f
 from harness.report.figure_files import FigureFiles
 from harness.report.forests import summary_forest_job
 from harness.report.links import Links, anchor
+from harness.report.provenance import when_measured
 from harness.report.reading import (
     SYMBOLS,
     TIERS,
@@ -23,7 +24,15 @@ from harness.report.reading import (
     verdict_of,
 )
 from harness.report.reasons import reason_of
-from harness.report.registration import measured_as, registration_summary, signs, signs_read
+from harness.report.registration import (
+    MISSING,
+    NOT_CARRIED,
+    measured_as,
+    not_carried,
+    registration_summary,
+    signs,
+    signs_read,
+)
 from harness.report.shares import share_of, share_text
 from harness.report.text import code, inline, listing, number, plural, sentence, table
 
@@ -63,7 +72,7 @@ def summary(
         _what_holds(decided, links),
         _surprises(decided, links),
         _other_seeds(records),
-        _forest(decided, files=files),
+        _forest(decided, files=files, lock=lock),
         *[
             _mechanism(name, members, links=links, lock=lock)
             for name, members in grouped(decided, by="mechanism").items()
@@ -83,7 +92,7 @@ def _occasion(records: Sequence[Entry], *, run: Mapping[str, Any]) -> str:
     dirty = ", with uncommitted changes" if run.get("dirty") else ""
     text = (
         f"{plural(claims, 'claim')} on {plural(models, 'checkpoint')}, {plural(len(records), 'record')}. "
-        f"Measured {inline(run.get('started', 'at an unknown time'))} at {commit}{dirty}.{profile}"
+        f"Measured {when_measured(run)} at {commit}{dirty}.{profile}"
     )
     if run.get("interrupted"):
         cells = int(options.get("unfinished cells") or 0)
@@ -236,7 +245,7 @@ def _surprises(records: Sequence[Entry], links: Links) -> str:
     return "**Verdicts that were not expected when they were measured:**\n\n" + "\n".join(lines) if lines else ""
 
 
-def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
+def _forest(records: Sequence[Entry], *, files: FigureFiles, lock: Entry | None) -> str:
     inference = [record for record in records if record["claim"]["tier"] == "inference"]
     if not inference or not files.formats:
         return ""
@@ -251,7 +260,8 @@ def _forest(records: Sequence[Entry], *, files: FigureFiles) -> str:
         "run stands in the table; all effects stand in the claims' own forests; "
         f"{', '.join(f'{SYMBOLS[verdict]} {verdict}' for verdict in VERDICTS)}"
     )
-    return files.show("summary-forest", draw=summary_forest_job(inference), caption=caption)
+    caption += f"; {NOT_CARRIED} {MISSING}" if any(not_carried(record, lock) for record in inference) else ""
+    return files.show("summary-forest", draw=summary_forest_job(inference, lock=lock), caption=caption)
 
 
 def _how_to_read(records: Sequence[Entry], lock: Entry | None) -> str:

@@ -207,6 +207,18 @@ def test_files_of_the_last_report_are_removed_and_nothing_else(tmp_path: Path) -
     assert not any("prefix-matching" in name for name in left)
 
 
+def test_pictures_of_the_reports_claims_that_no_page_links_are_removed_and_no_others(tmp_path: Path) -> None:
+    write_report([exact_record()], out=tmp_path, run=RUN, workers=1)
+    claim_id = exact_record()["claim"]["id"]
+    kept = {"mine.png", f"{claim_id}--notes.txt", f"{claim_id}.png", "other.claim--model--picture.png"}
+    for name in (*kept, f"{claim_id}--gpt2-small--of-old.png", f"{claim_id}--of-old.svg"):
+        (tmp_path / "figures" / name).write_bytes(b"")
+    before = files(tmp_path)
+    write_report([exact_record()], out=tmp_path, run=RUN, workers=1)
+    gone = set(before) - set(files(tmp_path))
+    assert gone == {f"figures/{claim_id}--gpt2-small--of-old.png", f"figures/{claim_id}--of-old.svg"}
+
+
 @pytest.mark.parametrize("formats", [("pdf",), ("svg",), ("png", "gif")])
 def test_unknown_formats_are_refused(tmp_path: Path, formats: tuple[str, ...]) -> None:
     with pytest.raises(StoreError, match="'png' is needed"):

@@ -12,7 +12,7 @@ from harness.report.captions import shown_pictures
 from harness.report.details import details
 from harness.report.figure_files import FigureFiles
 from harness.report.not_run import not_run_page
-from harness.report.provenance import provenance_page
+from harness.report.provenance import provenance_page, when_measured
 from harness.report.reasons import reason_of
 from harness.report.registration import measured_as, signs, signs_read
 from harness.report.sanity import sanity_page
@@ -124,6 +124,34 @@ def test_each_commit_of_a_baseline_is_listed_with_its_number_of_records() -> Non
     older = provenance_page(run, records=some, file_names=names)
     assert f"| measured at <code>{'b' * 12}</code> | number of records not recorded |" in older
     assert "measured at" not in provenance_page(RUN, records=some, file_names=names)
+
+
+def test_of_a_baseline_of_several_runs_the_time_and_the_options_are_those_of_all(tmp_path: Path) -> None:
+    first, last = "2026-11-21T10:37:00Z", "2026-11-21T12:00:00Z"
+    options = {"model": ["toy@0"], "profile": "default"}
+    run = {**RUN, "started": first, "finished": last, "options": options}
+    several = {**run, "measured_at": {"a" * 40: ["r0.json"], "b" * 40: ["r1.json"]}}
+    page = provenance_page(several, records=[record(), record("induction-2l@1"), not_run()], file_names={})
+    assert "| options: profile | default (2 records) |" in page
+    assert "options: model" not in page
+    assert "| versions of the last run: python |" in page
+    assert "| options: model |" in provenance_page(run, records=[record()], file_names={})
+    assert when_measured(several) == f"from {first} to {last}"
+    assert when_measured(run) == first
+    assert when_measured({**run, "finished": "2026-11-22T10:38:00Z"}) == f"from {first} to 2026-11-22T10:38:00Z"
+    assert when_measured({**run, "finished": None}) == when_measured({**run, "finished": "soon"}) == first
+    assert when_measured({}) == "at an unknown time"
+    text = summary([record()], run=several, files=FigureFiles(tmp_path, formats=()))
+    assert f"Measured from {first} to {last} at " in text
+
+
+def test_intervals_of_a_stored_table_are_told_apart_from_those_that_decide() -> None:
+    table = {"name": "by stratum", "columns": ["stratum", "95 % interval"], "rows": [["all", "0.9 to 1.2"]]}
+    outcomes = [outcome("1.0", FAR, estimate=0.9)]
+    drawn = {**judgement("supported", outcomes), "outcomes": [{**outcomes[0], "method": "bootstrap-t"}]}
+    said = "from resamples of their own"
+    assert said in in_full(record(tables=[table], judgement=drawn, heads=1))
+    assert said not in in_full(record(tables=[{**table, "columns": ["stratum", "range"]}], judgement=drawn, heads=1))
 
 
 def test_every_model_with_records_has_a_row_of_sanity() -> None:
