@@ -9,7 +9,7 @@ import pytest
 
 from harness.report.effects import deciding_effect, effect_of, effects_of, nearest_to_failing
 from harness.report.reading import (
-    as_registered,
+    as_expected,
     family_of,
     first_data_seeds,
     grouped,
@@ -115,13 +115,13 @@ def test_a_claim_that_was_not_run_has_no_effect_and_keeps_its_registration() -> 
     missing = not_run()
     assert verdict_of(missing) == "not run"
     assert (deciding_effect(missing), effects_of(missing)) == (None, [])
-    assert as_registered(missing)
+    assert as_expected(missing)
 
 
 def test_a_verdict_other_than_the_registered_one_is_noticed() -> None:
-    assert as_registered(record(verdict="refuted", expectation={"verdict": "refuted", "reason": "known"}))
-    assert not as_registered(record(verdict="refuted"))
-    assert as_registered(record(verdict="refuted", expectation=None))
+    assert as_expected(record(verdict="refuted", expectation={"verdict": "refuted", "reason": "known"}))
+    assert not as_expected(record(verdict="refuted"))
+    assert as_expected(record(verdict="refuted", expectation=None))
 
 
 @pytest.mark.parametrize(

@@ -313,7 +313,7 @@ def test_show_says_the_share_of_a_claim_and_of_a_file(reports: Path) -> None:
     for arguments in (["ioi.part", "--reports", str(reports)], [str(file)]):
         result = CliRunner().invoke(main, ["show", *arguments])
         assert result.exit_code == 0, result.output
-        assert "share       10 % [7, 13] of the logit difference" in result.output
+        assert "share     10 % [7, 13] of the logit difference" in result.output
 
 
 @pytest.mark.parametrize("options", [[], ["--no-figures"]])
