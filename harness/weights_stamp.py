@@ -100,7 +100,7 @@ def _read(path: Path) -> Stamp | None:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return Stamp(str(content["since"]), str(content["sha256"]), dict(content["states"]))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
