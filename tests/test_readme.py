@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from harness.commands.template import files
+from harness.registering import register
 from tests.paths import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -30,3 +31,16 @@ def test_every_command_in_the_readme_exists():
 
     known = set(main.commands)
     assert set(re.findall(r"mechclaims ([a-z]+)", README)) <= known
+
+
+def test_what_is_not_registered_is_named_with_the_power_that_calibration_finds():
+    found = register(REPOSITORY / "claims", reports=REPOSITORY / "reports", write=False)
+    power = {one.claim: one.power for one in found.underpowered}
+    told = {}
+    for path in (REPOSITORY / "claims").glob("*/README.md"):
+        text = " ".join(path.read_text(encoding="utf-8").split())
+        listed = re.search(r"are not registered, because [^:]*: (.*?%\))\.", text)
+        for name, percent in re.findall(r"`([a-z-]+)` \(([\d.]+) %\)", listed[1] if listed else ""):
+            told[f"{path.parent.name}.{name}"] = float(percent) / 100
+    assert told.keys() == {claim for claim, _ in found.new}
+    assert all(abs(told[claim] - power[claim]) < 0.0051 for claim in told), power
