@@ -93,7 +93,7 @@ def _parts(statement: ast.stmt) -> Sequence[ast.AST]:
 def _read(path: Path, root: Path, _changed: int) -> _Source:
     definitions: dict[str, tuple[ast.stmt, ...]] = {}
     imported: dict[str, tuple[_Place, ...]] = {}
-    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+    for statement in ast.parse(path.read_bytes()).body:
         for name, places in _imported(statement, path=path, root=root).items():
             before = imported.get(name, ()) if isinstance(statement, ast.Import) else ()
             imported[name] = (*before, *places)

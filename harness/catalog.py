@@ -89,9 +89,9 @@ def misnamed_expectations(mechanism: Mechanism) -> list[str]:
     Ids that a test file spells out are believed; only for another one are the folder's files imported. Where those
     cannot be, nothing is said: the claims are not known then, and whoever reads the files says what is wrong.
     """
-    text = "".join(path.read_text(encoding="utf-8") for path in mechanism.folder.glob("test_*.py"))
+    text = b"".join(path.read_bytes() for path in mechanism.folder.glob("test_*.py"))
     named = mechanism.subjects.expectations
-    if all(f'"{claim_id}"' in text or f"'{claim_id}'" in text for claim_id in named):
+    if all(f'"{claim_id}"'.encode() in text or f"'{claim_id}'".encode() in text for claim_id in named):
         return []
     wrong: list[str] = []
     found = list(_claims_of(mechanism, problems=wrong))

@@ -33,8 +33,7 @@ def with_version(path: Path, *, test: str, version: int) -> Rewritten:
     Raises:
         DeclarationError: the decorator does not state its version as a number; it is then to be raised by hand.
     """
-    with path.open(encoding="utf-8", newline="") as file:  # line ends stay as they are
-        before = file.read()
+    before = _text(path, test, version)
     call = _decorator(ast.parse(before), test)
     stated = None if call is None else next((word for word in call.keywords if word.arg == "version"), None)
     if call is None or not call.keywords or (stated is None and any(word.arg is None for word in call.keywords)):
@@ -55,6 +54,14 @@ def with_version(path: Path, *, test: str, version: int) -> Rewritten:
     if not _says(after, test, version):
         raise _by_hand(path, test, version)
     return Rewritten(path, before, after)
+
+
+def _text(path: Path, test: str, version: int) -> str:
+    """The file as it is, line ends included."""
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise _by_hand(path, test, version) from error
 
 
 def _decorator(tree: ast.Module, test: str) -> ast.Call | None:

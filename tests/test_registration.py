@@ -295,14 +295,21 @@ def test_the_codes_hash_follows_every_form_of_import(tmp_path: Path, top: str, b
     assert first == same
 
 
-def body_of(root: Path, test: str, sums: str) -> str:
+def test_the_codes_hash_does_not_depend_on_the_files_encoding(tmp_path: Path) -> None:
+    text = MEASURED.replace("helper(draw(2))", "helper(draw(2), 'ü')")
+    latin = f"# -*- coding: latin-1 -*-\n{text}".encode("latin-1")
+    assert body_of(tmp_path / "0", text, "def draw(n): ...\n") == body_of(tmp_path / "1", latin, "def draw(n): ...\n")
+
+
+def body_of(root: Path, test: str | bytes, sums: str) -> str:
     (root / "claims" / "toy").mkdir(parents=True)
     (root / "fixtures").mkdir()
     (root / "fixtures" / "sums.py").write_text(sums)
     (root / "fixtures" / "other.py").write_text("X = 1\n")
     (root / "fixtures" / "__init__.py").write_text("from fixtures.sums import draw as handed_on\n")
     path = root / "claims" / "toy" / "test_it.py"
-    path.write_text(test)
+    path.write_bytes(test if isinstance(test, bytes) else test.encode())
+    test = test if isinstance(test, str) else test.decode("latin-1")
     scope: dict[str, object] = {"__name__": "toy"}
     without_imports = re.sub(r"^(from|import) fixtures.*$", "draw = abs", test, flags=re.MULTILINE)
     code = compile(without_imports, str(path.resolve()), "exec")
@@ -446,11 +453,11 @@ def test_only_the_version_of_the_claims_own_decorator_is_rewritten(tmp_path, sou
     "source",
     ["@claim(**D)\ndef test_it(): ...\n", "@claim(version=N)\ndef test_it(): ...\n", "def test_it(): ...\n",
      "@declare()\ndef test_it(): ...\n", "@claim(version=True)\ndef test_it(): ...\n",
-     "test_it = claim(version=1)(f)\n"],
+     "test_it = claim(version=1)(f)\n", "# coding: latin-1\n@claim(version=1)\ndef test_it(): 'ü'\n"],
 )  # fmt: skip
 def test_a_version_that_does_not_stand_there_is_to_be_raised_by_hand(tmp_path: Path, source: str) -> None:
     path = tmp_path / "test_it.py"
-    path.write_text(source)
+    path.write_bytes(source.encode("latin-1"))
     with pytest.raises(DeclarationError, match="set it to 2 by hand"):
         with_version(path, test="test_it", version=2)
 

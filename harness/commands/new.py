@@ -43,6 +43,8 @@ def new_mechanism(name: str, *, claims: Path) -> Path:
             f"{name!r} cannot name a mechanism: claim ids begin with it, so it takes lower-case letters, digits and "
             f"single hyphens, and begins with a letter.{hint}"
         )
+    if claims.exists() and not claims.is_dir():
+        raise DeclarationError(f"{claims} is a file; --claims names the folder that holds those of mechanisms.")
     folder = claims / name
     try:
         claims.mkdir(parents=True, exist_ok=True)

@@ -98,7 +98,7 @@ def power(
     """
     from harness.pilot import read_pilot
 
-    if sesoi is not None and not (isfinite(sesoi) and sesoi > 0):
+    if sesoi is not None and not (isfinite(TIMES * sesoi) and sesoi > 0):
         raise click.BadParameter(f"{sesoi:g} is not a finite number above 0", param_hint="--sesoi")
     path = file or _pilot_of(claim, model_id=model_id, claims=claims, reports=reports)
     record = read_pilot(path).as_dict()

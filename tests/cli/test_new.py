@@ -59,6 +59,11 @@ def test_new_refuses_a_folder_that_exists(folder: Path) -> None:
     assert list((folder / "claims" / "own").iterdir()) == []
 
 
+def test_new_refuses_a_file_as_the_folder_of_claims(folder: Path) -> None:
+    (folder / "notes.md").write_text("", encoding="utf-8")
+    assert "notes.md is a file; --claims names the folder" in refused("new", "own", "--claims", folder / "notes.md")
+
+
 def test_new_claim_is_about_the_heads_that_the_repository_registers() -> None:
     registered = read_subjects(ROOT / "claims/induction/subjects.toml").classes(MODEL)["previous-token"]
     assert tuple(registered) == HEADS, "HEADS in harness/commands/template.py"

@@ -134,7 +134,7 @@ def test_a_pilot_of_another_claim_or_model_is_refused(folder: Path) -> None:
     assert "not of toy.other" in refused("power", "toy.other", "--model", "toy@0", "--pilot", path)
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "-inf"])
+@pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "-inf", "1e+308"])
 def test_a_sesoi_that_is_none_is_refused(folder: Path, given: str) -> None:
     stored(folder)
     refusal = call(*ASK, "--sesoi", given)
