@@ -28,10 +28,10 @@ from harness.declaration import (
     Units,
 )
 from harness.errors import DeclarationError, StatisticsError, did_you_mean
-from harness.evidence import jsonable
-from harness.filling import check_picture, check_treated
+from harness.filling import check_prompts, check_treated, require_values
 from harness.judging import ExactInput, MarginInput, judge_evidence
 from harness.seeding import Streams
+from harness.shown import Shown
 from harness.subjects import Subject
 from harness.values import UnitValues, unit_values
 
@@ -96,7 +96,7 @@ def declared(test: Callable[..., None], *, where: str, also: Callable[[Claim], S
 
 
 @dataclass
-class Evidence:
+class Evidence(Shown):
     """What a test measured. The body fills it; nothing is judged before `decide`.
 
     Attributes:
@@ -130,7 +130,7 @@ class Evidence:
         """Keep the subject's own values: [component, unit], one row per component that is judged."""
         if self._treated is not None:
             raise DeclarationError(f"claim {self.claim.id!r}: the treated values are filled twice")
-        self._treated = values
+        self._treated = require_values(values, claim=self.claim, what="evidence.treated")
 
     def measured(self) -> UnitValues:
         """The subject's own values that were kept; DeclarationError before `treated`."""
@@ -159,6 +159,8 @@ class Evidence:
         Raises:
             DeclarationError: the discovery values come from units on which the claim is decided.
         """
+        for what, given in (("population", population), ("discovery", discovery)):
+            require_values(given, claim=self.claim, what=f"control {name!r}, {what}")
         if set(discovery.units) & set(population.units):
             raise DeclarationError(
                 f"claim {self.claim.id!r}: control {name!r} chooses its 95th percentile on units that decide it; "
@@ -169,8 +171,9 @@ class Evidence:
 
     def control(self, name: str, values: UnitValues) -> None:
         """Compare with paired values of an input, label, same-dose or model control: one row, or one per component."""
-        kinds = {"input", "label", "same-dose", "model"}
-        self._fill(name, kinds=kinds, against=Against(name, self._kind(name), values))
+        own = require_values(values, claim=self.claim, what=f"control {name!r}")
+        against = Against(name, self._kind(name), own)
+        self._fill(name, kinds={"input", "label", "same-dose", "model"}, against=against)
 
     def margin(self, name: str, values: UnitValues, *, relative_to: UnitValues | None = None) -> None:
         """Fill a margin with values, or with the ratio of means `values / relative_to` resampled as pairs."""
@@ -178,6 +181,8 @@ class Evidence:
             raise self._undeclared(name, [margin.name for margin in self.claim.margins])
         if name in self._margins:
             raise DeclarationError(f"claim {self.claim.id!r}: margin {name!r} is filled twice")
+        for given in (values,) if relative_to is None else (values, relative_to):
+            require_values(given, claim=self.claim, what=f"margin {name!r}")
         self._margins[name] = MarginInput(values, relative_to)
 
     def exact(self, *, value: float, population: Mapping[str, float]) -> None:
@@ -197,38 +202,6 @@ class Evidence:
         entry = {"name": name, "value": float(value), "at_least": float(at_least), "holds": bool(value >= at_least)}
         self._append("preconditions", entry)
 
-    # -- what a reader sees ------------------------------------------------------------------------------------
-
-    def prompts(self, *, sha256: str, n: int, clusters: int, examples: Sequence[str]) -> None:
-        """Record which prompts were used, by hash and a few examples."""
-        self.sections["prompts"] = {"sha256": sha256, "n": n, "clusters": clusters, "examples": list(examples)}
-
-    def share(self, component: str, *, values: UnitValues) -> None:
-        """Record a member's share of a joint effect; its interval tells passengers from parts."""
-        self._append("shares", {"component": component, "values": values})
-
-    def note(self, text: str) -> None:
-        """Record a caveat that the report prints with this record."""
-        self._append("notes", text)
-
-    def table(self, name: str, *, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Record a table for the report."""
-        self._append("tables", {"name": name, "columns": list(columns), "rows": jsonable(list(rows))})
-
-    def picture(self, kind: str, name: str, *, caption: str, n: str = "", **data: Any) -> None:
-        """Record data for the function of `harness.report.figures` that `kind` names; `n`: `60 pairs`, if not units."""
-        check_picture(self.claim, kind, name=name, data=data)
-        own = jsonable({"n": n, **data} if n else data)
-        self._append("pictures", {"kind": kind, "name": name, "caption": caption, **own})
-
-    def track(self, items: Iterable[Item], what: str, *, total: int | None = None) -> Iterator[Item]:
-        """The same items, announcing progress on the way."""
-        known = total if total is not None else (len(items) if isinstance(items, Sequence) else None)
-        for done, item in enumerate(items):
-            if self.announce is not None:
-                self.announce(f"{self.claim.id}: {what} {done + 1}{f'/{known}' if known else ''}")
-            yield item
-
     # -- the verdict -------------------------------------------------------------------------------------------
 
     def decide(self) -> None:
@@ -247,6 +220,7 @@ class Evidence:
             raise DeclarationError(f"claim {self.claim.id!r}: decide() was called before {listed} was filled")
         if self._treated is not None and not self.claim.on_papers_prompts:
             check_treated(self.claim, self._treated, n_units=self.n_units, subject=self.subject)
+            check_prompts(self.claim, self._treated, prompts=self.sections.get("prompts"))
         self.sections.update(
             judge_evidence(
                 self.claim,
@@ -295,6 +269,3 @@ class Evidence:
     def _undeclared(self, name: str, known: Sequence[str]) -> DeclarationError:
         listed = f"declared are {', '.join(map(repr, known)) or 'none'}.{did_you_mean(name, known)}"
         return DeclarationError(f"claim {self.claim.id!r}: {name!r} is not declared; {listed}")
-
-    def _append(self, section: str, entry: object) -> None:
-        self.sections.setdefault(section, []).append(entry)

@@ -12,6 +12,7 @@ from typing import Any
 from harness.declaration import Claim
 from harness.errors import StatisticsError
 from harness.stats.clusters import FLOAT32_NOISE, is_constant
+from harness.subjects import is_component
 from harness.values import UnitValues
 
 
@@ -149,6 +150,12 @@ def restricted(values: UnitValues, to: UnitValues) -> UnitValues:
 
 def _row_for(component: str, treated: UnitValues, entry: Against) -> UnitValues:
     """The control's row of this name, or its only row where that belongs to no single component."""
-    if len(entry.values.components) > 1 or entry.values.components[0] in treated.components:
+    only, *more = entry.values.components
+    if more or only in treated.components:
         return entry.values.of([component])
+    if is_component(only):
+        raise StatisticsError(
+            f"control {entry.name!r} is of kind {entry.kind!r} and has the values of {only}, which is not among the "
+            f"treated components ({', '.join(treated.components)}): measure those under the control's condition"
+        )
     return entry.values

@@ -1,13 +1,15 @@
-"""What a body filled in, held against what was declared and asked for: its own values, its pictures. No statistics."""
+"""What a body filled in, held against what was declared and asked for. No statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.contrasts import Contrast
 from harness.declaration import Claim, Margin
 from harness.errors import DeclarationError, StatisticsError
 from harness.stats.clusters import FLOAT32_NOISE, is_constant
@@ -20,16 +22,6 @@ ROUNDING = 1e-6
 """In float32 a softmax sums to 1 within this."""
 PROBABILITY_SPAN = 2.0
 """What a difference of two differences of probabilities can reach: 1 less -1."""
-AXIS_TITLES: Mapping[str, tuple[str, ...]] = {
-    "matrix": ("unit", "xlabel", "ylabel"),
-    "head_map": ("unit",),
-    "distribution": ("unit",),
-    "bars": ("unit",),
-    "curve": ("xlabel", "ylabel"),
-    "dose_response": ("xlabel", "ylabel"),
-    "trade_off": ("xlabel", "ylabel"),
-}
-"""What says, for each kind of picture, what its axes and its colours mean and in which unit."""
 
 
 def check_range(claim: Claim, treated: UnitValues, *, control: UnitValues) -> None:
@@ -56,14 +48,26 @@ def check_range(claim: Claim, treated: UnitValues, *, control: UnitValues) -> No
             )
 
 
-def check_repeated(claim: Claim, treated: UnitValues, *, controls: Sequence[UnitValues]) -> None:
-    """Raise StatisticsError where most units have the very values of units in other clusters: one prompt, many names.
+def check_repeated(claim: Claim, treated: UnitValues, *, contrasts: Sequence[Contrast]) -> None:
+    """Raise StatisticsError where units have the very values of units in other clusters: one prompt, many names.
 
     Values that are counts or shares repeat by themselves, and so does what a model is certain of in one measurement;
-    that most units agree to the last digit in every measurement, the controls' included, is no chance. Compared are
-    controls on the subject's own units.
+    that most units agree to the last digit in every measurement, the controls' included, is no chance. Nor is it that
+    more than a tenth agree in the subject and in the population of other components, which are measured alike: other
+    controls may draw something for every unit and so tell copies apart. Compared are controls on the subject's units.
     """
-    rows = [*treated.values, *(row for each in controls if each.units == treated.units for row in each.values)]
+    paired = [each for each in contrasts if each.against.units == treated.units]
+    alike = [each.against for each in paired if each.kind == "component"]
+    if alike:
+        _refuse_repeated(claim, treated, controls=alike, share=10, where="in the subject and all other components")
+    _refuse_repeated(claim, treated, controls=[each.against for each in paired], share=2, where="in every measurement")
+
+
+def _refuse_repeated(
+    claim: Claim, treated: UnitValues, *, controls: Sequence[UnitValues], share: int, where: str
+) -> None:
+    """Raise StatisticsError where one unit in `share` repeats another."""
+    rows = [*treated.values, *(row for each in controls for row in each.values)]
     first: dict[tuple[float, ...], str] = {}
     repeated: list[tuple[str, str]] = []
     clusters = dict(zip(treated.units, treated.clusters, strict=True))
@@ -73,12 +77,22 @@ def check_repeated(claim: Claim, treated: UnitValues, *, controls: Sequence[Unit
         same = first.setdefault(tuple(values), unit)
         if clusters[same] != clusters[unit]:
             repeated.append((same, unit))
-    if len(first) > 1 and 2 * len(repeated) >= len(treated.units):  # one value alone is no variation
+    if len(first) > 1 and share * len(repeated) >= len(treated.units):  # one value alone is no variation
         one, other = repeated[0]
         raise StatisticsError(
             f"claim {claim.id!r}: {len(repeated)} of {len(treated.units)} units have the very values of a unit in "
-            f"another cluster, in every measurement ({other!r} those of {one!r}): the same prompts under other names "
+            f"another cluster, {where} ({other!r} those of {one!r}): the same prompts under other names "
             "are no independent units; draw different ones, or give equal ones the same cluster"
+        )
+
+
+def check_prompts(claim: Claim, treated: UnitValues, *, prompts: Mapping[str, Any] | None) -> None:
+    """Refuse prompts in another number of clusters than the treated values: the record would describe others."""
+    clusters = len(set(treated.clusters))
+    if prompts is not None and prompts["clusters"] != clusters:
+        raise DeclarationError(
+            f"claim {claim.id!r}: evidence.prompts says that there are {prompts['clusters']} clusters, and the treated "
+            f"values have {clusters}; give their units the clusters of their prompts"
         )
 
 
@@ -99,6 +113,16 @@ def check_limits(margin: Margin, values: NDArray[np.float64]) -> None:
         raise StatisticsError(f"margin {margin.name!r} has {outside[0]:.6g}, outside its limits [{low:g}, {high:g}]")
 
 
+def require_values(values: UnitValues, *, claim: Claim, what: str) -> UnitValues:
+    """The values as they are, or DeclarationError where a body gives something else, such as an array."""
+    if not isinstance(values, UnitValues):
+        raise DeclarationError(
+            f"claim {claim.id!r}: {what} is a {type(values).__name__}; give UnitValues, whose rows and columns have "
+            "names: harness.claim.unit_values(array, components=[...], units=[...], clusters=[...])"
+        )
+    return values
+
+
 def check_treated(claim: Claim, treated: UnitValues, *, n_units: int, subject: Subject | None) -> None:
     """Refuse values of another number of units, of components that were not asked, or not 0 and 1 where they must be.
 
@@ -112,22 +136,18 @@ def check_treated(claim: Claim, treated: UnitValues, *, n_units: int, subject: S
         )
     if claim.metric.binary and not np.isin(treated.values, (0.0, 1.0)).all():
         raise StatisticsError(f"claim {claim.id!r}: metric {claim.metric.name!r} is binary and has other values")
-    if subject is None or set(treated.components) == set(subject.heads):
-        return
     if len(treated.components) == 1 and treated.components[0] in WHOLE:
+        return
+    if subject is None:
+        raise DeclarationError(
+            f"claim {claim.id!r}: evidence.treated has rows {', '.join(treated.components)}, and the claim declares no "
+            f"subject, so that nobody registered these; declare subject=..., or give a single row named "
+            f"{' or '.join(map(repr, WHOLE))}"
+        )
+    if set(treated.components) == set(subject.heads):
         return
     raise DeclarationError(
         f"claim {claim.id!r}: evidence.treated has rows {', '.join(treated.components)}, and its subject is "
         f"{', '.join(subject.heads)}; give one row for each of these, or a single row named "
         f"{' or '.join(map(repr, WHOLE))}"
     )
-
-
-def check_picture(claim: Claim, kind: str, *, name: str, data: Mapping[str, object]) -> None:
-    """Refuse a picture without the titles of its axes: a stored one cannot be given them later."""
-    missing = [title for title in AXIS_TITLES.get(kind, ()) if not str(data.get(title) or "").strip()]
-    if missing:
-        raise DeclarationError(
-            f"claim {claim.id!r}: picture {name!r} of kind {kind!r} has no {', '.join(missing)}; give "
-            f"evidence.picture({', '.join(f'{one}=...' for one in missing)}) what each of these is, with its unit"
-        )

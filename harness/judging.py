@@ -67,7 +67,7 @@ def judge_evidence(
     if treated is None:
         raise StatisticsError(f"claim {claim.id!r} has no treated values")
     contrasts = [contrast for entry in against for contrast in contrasts_of(claim, treated, entry=entry)]
-    check_repeated(claim, treated, controls=[contrast.against for contrast in contrasts])
+    check_repeated(claim, treated, contrasts=contrasts)
     for contrast in contrasts:
         check_range(claim, contrast.treated, control=contrast.against)
     return {

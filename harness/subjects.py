@@ -193,9 +193,14 @@ def parse_head(name: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def is_component(name: str) -> bool:
+    """Whether it names a head or a place in the residual stream."""
+    return bool(_HEAD.fullmatch(name) or _SITE.fullmatch(name))
+
+
 def require_component(name: str) -> str:
     """The name, if it is that of a head or of a place in the residual stream; DeclarationError else."""
-    if _HEAD.fullmatch(name) is None and _SITE.fullmatch(name) is None:
+    if not is_component(name):
         raise DeclarationError(f"{name!r} is not a head{_FORM}")
     return name
 
@@ -208,20 +213,15 @@ def head_problems(heads: Sequence[str], *, model_id: str, n_layers: int, n_heads
     """What is wrong with these heads on a model of this size."""
     problems = [] if heads else [f"no heads are named for {model_id!r}"]
     for name in heads:
-        match = _HEAD.fullmatch(name)
-        site = _SITE.fullmatch(name)
-        if match is None and site is None:
+        head = _HEAD.fullmatch(name)
+        place = head or _SITE.fullmatch(name)
+        if place is None:
             problems.append(f"{name!r} is not a head{_FORM}")
-        elif site is not None and int(site[1]) >= n_layers:
-            problems.append(f"subject {name} is not in model {model_id!r}, which has layers 0..{n_layers - 1}")
-        elif match is not None and (int(match[1]) >= n_layers or int(match[2]) >= n_heads):
-            problems.append(
-                f"subject {name} is not in model {model_id!r}, which has layers 0..{n_layers - 1} "
-                f"and heads 0..{n_heads - 1}"
-            )
-    if len(set(heads)) != len(heads):
-        problems.append(f"a head is named twice in {', '.join(heads)}")
-    return problems
+        elif int(place[1]) >= n_layers or (head is not None and int(head[2]) >= n_heads):
+            size = f"layers 0..{n_layers - 1}" + ("" if head is None else f" and heads 0..{n_heads - 1}")
+            problems.append(f"subject {name} is not in model {model_id!r}, which has {size}")
+    twice = [] if len(set(heads)) == len(heads) else [f"a head is named twice in {', '.join(heads)}"]
+    return problems + twice
 
 
 def _shape_problems(content: Mapping[str, Any]) -> list[str]:

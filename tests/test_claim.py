@@ -20,8 +20,11 @@ CLAIM = replace(toy_claim.CLAIM, controls=(Control("other heads", "component"), 
 HEADS = tuple(f"1.{number}" for number in range(24))
 
 
-def evidence(declaration=CLAIM, **options):
-    return Evidence(declaration, 24, Streams(("confirmation", "test")), **options)
+SUBJECT = Subject("toy", ("1.0",), "", "", "", {})
+
+
+def evidence(declaration=CLAIM, *, subject=SUBJECT, n_units=24, **options):
+    return Evidence(declaration, n_units, Streams(("confirmation", "test")), subject=subject, **options)
 
 
 def drawn(purpose, mean, components=("1.0",)):
@@ -97,8 +100,7 @@ def test_deciding_lists_everything_that_was_not_filled():
 
 
 def test_another_number_of_units_than_was_asked_for_is_refused_with_both_numbers():
-    found = filled(2.0)
-    found.n_units = 64  # registered, and the body sampled 24
+    found = filled(2.0, n_units=64)  # registered, and the body sampled 24
     with pytest.raises(DeclarationError, match=r"has 24 units, and evidence\.n_units asks for 64"):
         found.decide()
 
@@ -226,6 +228,46 @@ def test_a_picture_made_on_other_data_than_the_units_states_its_own_n():
     first, second = found.sections["pictures"]
     assert first["n"] == "12 sequences"
     assert "n" not in second, "records without it keep their content hashes"
+
+
+@pytest.mark.parametrize("name", ["n_units", "ignore_preconditions", "assay_shown", "subject", "claim", "profile"])
+def test_a_body_cannot_change_what_is_registered(name):
+    with pytest.raises(DeclarationError, match=f"evidence.{name} is as registered"):
+        setattr(evidence(), name, None)
+
+
+def test_without_a_subject_no_heads_are_judged():
+    found = filled(2.0, subject=None)
+    with pytest.raises(DeclarationError, match="rows 1.0, and the claim declares no subject, so that nobody registered"):
+        found.decide()
+
+
+def test_a_control_on_another_head_is_refused_and_one_of_no_head_is_not():
+    inputs = replace(CLAIM, controls=(Control("a", "input"), Control("b", "label")))
+    for row, refused in (("1.2", True), ("0.resid_post", True), ("a random direction", False), ("1.0", False)):
+        found = evidence(inputs)
+        found.treated(drawn("treated", 2.0))
+        found.control("a", drawn("treated", 0.0, (row,)))
+        found.control("b", drawn("treated", 0.0))
+        if refused:
+            with pytest.raises(StatisticsError, match=f"control 'a' is of kind 'input' and has the values of {row}"):
+                found.decide()
+        else:
+            found.decide()
+
+
+def test_prompts_have_the_clusters_of_the_values():
+    found = filled(2.0)
+    found.prompts(sha256="0", n=24, clusters=3, examples=[])
+    with pytest.raises(DeclarationError, match="says that there are 3 clusters, and the treated values have 24"):
+        found.decide()
+
+
+def test_values_without_names_are_refused_with_what_makes_them():
+    for fill in (lambda one: one.treated(np.ones((1, 24))), lambda one: one.control("shuffled", [0.0]),
+                 lambda one: one.component_control("other heads", drawn("a", 0.0), discovery=None, matched={})):  # fmt: skip
+        with pytest.raises(DeclarationError, match=r"give UnitValues.*unit_values\(array, components"):
+            fill(evidence())
 
 
 def test_progress_names_the_claim_and_counts_what_is_done():

@@ -81,6 +81,7 @@ LAYERS = {
     "harness.verifying": "claim",
     "harness.claim": "claim",
     "harness.filling": "claim",
+    "harness.shown": "claim",
     "harness.papers": "claim",
     "harness.mechanism": "claim",
     "harness.bound_claim": "claim",

@@ -19,6 +19,7 @@ import pytest
 from harness.body import body_sha256
 from harness.bound_claim import BoundClaim, Options
 from harness.catalog import find_claim
+from harness.contrasts import Contrast
 from harness.errors import DeclarationError, StatisticsError, StoreError
 from harness.evidence import Record, from_json
 from harness.filling import check_range, check_repeated, check_treated
@@ -739,8 +740,10 @@ def test_prompts_repeated_under_other_names_are_refused() -> None:
 
     def asked(values: Any, clusters: Any = None) -> None:
         rows = [unit_values(row[None], components=[name], units=units, clusters=clusters)
-                for name, row in zip(("joint", "control"), values, strict=True)]  # fmt: skip
-        check_repeated(claim, rows[0], controls=rows[1:])
+                for name, row in zip(("joint", "control", "mean of others"), values, strict=False)]  # fmt: skip
+        kinds = ("label", "component")[: len(rows) - 1]
+        against = [Contrast("joint", "c", kind, 1.0, rows[0], row) for kind, row in zip(kinds, rows[1:], strict=True)]
+        check_repeated(claim, rows[0], contrasts=against)
 
     with pytest.raises(StatisticsError, match=r"62 of 64 units have the very values .* \('u2' those of 'u0'\)"):
         asked(repeated)
@@ -750,6 +753,18 @@ def test_prompts_repeated_under_other_names_are_refused() -> None:
     asked(repeated > 0)
     asked(np.round(3 * repeated) / 3)
     asked(np.full((2, 64), 0.123456789))  # no variation, which is said elsewhere
+
+    # Other components are measured as the subject is; what one control draws for each unit does not tell copies apart.
+    others = drawn[1].copy()
+    copies = np.stack([repeated[0], drawn[1], repeated[1]])
+    with pytest.raises(StatisticsError, match="62 of 64 units .* in the subject and all other components"):
+        asked(copies)
+    some = np.stack([drawn[0], others, drawn[0]])
+    some[::2, :8] = some[::2, 8:16]
+    with pytest.raises(StatisticsError, match="8 of 64 units"):
+        asked(some)
+    some[::2, :4] = drawn[0, :4]
+    asked(some)  # four of 64
 
 
 # -- under pytest ------------------------------------------------------------------------------------------------
