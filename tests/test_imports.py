@@ -95,6 +95,7 @@ LAYERS = {
     "harness.chosen_subject": "claim",
     "harness.pilot": "claim",
     "harness.body": "claim",
+    "harness.body_source": "claim",
     "harness.registration": "claim",
     "harness.registering": "claim",
     "harness.source_version": "claim",
