@@ -6,7 +6,8 @@ its own file and from the project's other files (claims, prompts); not of the li
 Decorators beside `@claim` count, and what changes a used name as its file is imported (`TABLE.update(...)`, a `for`).
 
 Not seen: data files that the code reads (json and such), code that is found by a name made at run time
-(`importlib.import_module`), and what a function that a file calls on import changes without being handed it.
+(`importlib.import_module`, `globals()`), what an assignment changes beside its targets (`_ = TABLE.pop(...)`), and what
+a function of another file, called on import, changes without being handed it.
 """
 
 from __future__ import annotations
@@ -65,21 +66,34 @@ def _reached(path: Path, name: str, *, root: Path) -> Iterator[tuple[tuple[str, 
 
 
 def _wanted(source: Source, name: str | None) -> Iterable[str]:
-    """The name, or all of a file; of a package also what it only hands on."""
+    """The name, or all of a file, with what it only hands on."""
     if name is not None:
         return (name,)
-    return {**source.definitions, **source.imported} if source.path.name == "__init__.py" else source.definitions
+    return {**source.definitions, **source.imported}
 
 
 def _changed_elsewhere(seen: set[Place], *, root: Path) -> list[Place]:
-    """Names that a file in use imports and changes, though only the file that they come from uses them."""
+    """Names that a file imports and changes, though only the file that they come from uses them."""
     found: list[Place] = []
     files = {file for file, _ in seen}
-    for file in files:
+    for file in _all_imported(files, root=root):
         source = _read(file, root=root)
         for name in source.imported.keys() & source.definitions.keys():
             used = any(one in seen or (one[1] is None and one[0] in files) for one in source.imported[name])
             found += [(file, name)] if used and (file, name) not in seen else []
+    return found
+
+
+def _all_imported(files: Iterable[Path], *, root: Path) -> set[Path]:
+    """The files, and those of the project that are imported with them."""
+    found = set(files)
+    waiting = list(found)
+    while waiting:
+        source = _read(waiting.pop(), root=root)
+        places = [*source.handed_on(), *(one for several in source.imported.values() for one in several)]
+        new = {file for file, _ in places} - found
+        found |= new
+        waiting += new
     return found
 
 

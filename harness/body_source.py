@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -62,13 +62,14 @@ def read(path: Path, root: Path, _changed: int) -> Source:
     statements = list(_run(ast.parse(path.read_bytes()).body))
     stars = tuple(node for one in statements for node in _on_import(one) if _star(node))
     known = {name for one in statements for name in _bound(one)}
+    functions = {one.name: one for one in statements if isinstance(one, ast.FunctionDef)}
     definitions: dict[str, tuple[ast.stmt, ...]] = {}
     imported: dict[str, tuple[Place, ...]] = {}
     for statement in statements:
         for name, places in _imported(statement, path=path, root=root).items():
             before = imported.get(name, ()) if isinstance(statement, ast.Import) else ()
             imported[name] = (*before, *places)
-        for name in dict.fromkeys(_names(statement, known=None if stars else known)):
+        for name in dict.fromkeys(_names(statement, known=None if stars else known, functions=functions)):
             definitions[name] = (*definitions.get(name, ()), statement)
     return Source(path, root, definitions, imported, tuple(one for one in stars if isinstance(one, ast.ImportFrom)))
 
@@ -133,23 +134,43 @@ def _head(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> Sequen
     return (*beside(node), *node.args.defaults, *(one for one in node.args.kw_defaults if one is not None))
 
 
-def _names(statement: ast.stmt, *, known: set[str] | None) -> list[str]:
-    """The names that a statement of a module defines or may change: those that it mentions, unless it is a definition.
+def _names(statement: ast.stmt, *, known: set[str] | None, functions: Mapping[str, ast.FunctionDef]) -> list[str]:
+    """The names that a statement of a module defines or may change: of most kinds all that it mentions.
 
     Args:
         statement: the statement.
         known: names that the module binds; None where they cannot be told, and any mentioned one counts.
+        functions: the module's functions; what they mention may be changed where the statement mentions them.
     """
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [statement.name]
     if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         named = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
         return [*named, *_bound(statement)]
     if type(statement).__name__ in _NO_EFFECT:
         return []
-    mentioned = [node.id for node in _on_import(statement) if isinstance(node, ast.Name)]
-    return [*_bound(statement), *(name for name in mentioned if known is None or name in known)]
+    mentioned = _mentioned(_on_import(statement))
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        mentioned = {} if declares(statement) else mentioned
+        changed = [name for name in _through(mentioned, functions) if name not in mentioned]
+    else:
+        changed = _through(mentioned, functions)
+    return [*_bound(statement), *(name for name in changed if known is None or name in known)]
+
+
+def _through(names: Iterable[str], functions: Mapping[str, ast.FunctionDef]) -> list[str]:
+    """The names, and those that the functions among them mention, and so on."""
+    found = dict.fromkeys(names)
+    waiting = list(found)
+    while waiting:
+        function = functions.get(waiting.pop())
+        new = [one for one in _mentioned(_nodes(function)) if one not in found] if function is not None else []
+        found.update(dict.fromkeys(new))
+        waiting += new
+    return list(found)
+
+
+def _mentioned(nodes: Iterable[ast.AST]) -> dict[str, None]:
+    return dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name))
 
 
 def _bound(statement: ast.stmt) -> list[str]:

@@ -38,6 +38,15 @@ def test_it(model{default}):
 """
 
 
+OTHERS = {
+    "__init__": "",
+    "handing": "from .sums import *",
+    "passing": "from .sums import draw",
+    "changing": "import beyond\nfrom .sums import N\nbeyond.Table.n = N",
+}
+"""Other files beside the test."""
+
+
 def measured(body: str, top: str = "", decorator: str = "", default: str = "") -> str:
     return TEST.format(body=body, top=top, decorator=decorator and f"\n{decorator}", default=default)
 
@@ -46,12 +55,13 @@ def hash_of(root: Path, test: str, sums: str, monkeypatch: pytest.MonkeyPatch) -
     """The hash of a test that is really imported, with its folder and the one around it on `sys.path`."""
     folder = root / "measured" / "toy"
     folder.mkdir(parents=True)
-    for name, text in (("test_it", test), ("sums", sums), ("__init__", ""), ("handing", "from .sums import *\n")):
+    for name, text in {**OTHERS, "test_it": test, "sums": sums}.items():
         (folder / f"{name}.py").write_text(text)
-    (folder.parent / "beyond.py").write_text(sums)
+    (folder.parent / "beyond.py").write_text(SUMS)
+    (folder.parent / "around.py").write_text(sums)
     monkeypatch.setattr(sys, "path", [str(root), str(folder), str(folder.parent), *sys.path])
     module = importlib.import_module("measured.toy.test_it")
-    for name in [one for one in sys.modules if one.partition(".")[0] in ("measured", "sums", "beyond")]:
+    for name in [one for one in sys.modules if one.partition(".")[0] in ("measured", "sums", "beyond", "around")]:
         del sys.modules[name]
     return body_sha256(module.test_it, root=root)
 
@@ -94,6 +104,10 @@ FORMS = {
         measured("return D", "D = {}\nD.update(a=2)\nD.update(a=1)"),
     ),
     "a del": (measured("return D", "D = {1: 2}"), measured("return D", "D = {1: 2}\ndel D[1]")),
+    "a function that fills": both("return D", "D = {}\ndef fill(): D[1] = <n>\nfill()"),
+    "a decorator that fills": both(
+        "return D", "D = {}\ndef kept(f):\n    D[1] = f\n    return f\n@kept\ndef g(): return <n>"
+    ),
     "a for that fills": both("return D", "D = {}\nfor i in range(3):\n    D[i] = <n>"),
     "setattr": both("Table.n", f"{IMPORTED} Table\nsetattr(Table, 'n', <n>)"),
     "setattr on what another file uses": both("draw()", f"{IMPORTED} Table, draw\nsetattr(Table, 'n', <n>)"),
@@ -118,12 +132,14 @@ def test_the_hash_sees_a_change_in_the_file(tmp_path: Path, monkeypatch: pytest.
         pytest.param("from measured.toy.handing import *", "draw()", id="star of a star"),
         pytest.param("from measured.toy.handing import draw", "draw()", id="from a star"),
         pytest.param("import measured.toy.handing as h", "h.draw()", id="a module of a star"),
+        pytest.param("import measured.toy.passing as p", "p.draw()", id="a module that hands on"),
+        pytest.param("import measured.toy.changing\nfrom beyond import Table", "Table.n", id="a module that changes"),
         pytest.param("from sums import draw", "draw()", id="beside"),
         pytest.param("from sums import *", "draw()", id="star beside"),
         pytest.param("import sums", "sums.draw()", id="a module beside"),
         pytest.param("import sums as s", "s.draw()", id="a module beside as"),
         pytest.param("", "import sums; sums.draw()", id="beside, in the test"),
-        pytest.param("from beyond import draw", "draw()", id="around"),
+        pytest.param("from around import draw", "draw()", id="around"),
     ],
 )
 def test_the_hash_follows_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top: str, body: str) -> None:
