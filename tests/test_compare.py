@@ -27,7 +27,7 @@ from harness.compare import (
     write_manifest,
 )
 from harness.compare import baseline as baseline_module
-from harness.compare.changes import effect_changes, lost_effects
+from harness.compare.changes import effect_changes, lost_effects, tolerance_of
 from harness.compare.rows import compared
 from harness.errors import ComparisonError, StoreError
 from harness.evidence import Record
@@ -55,7 +55,10 @@ def body(model, subject, evidence, rng):
     )
     for name, mean in (("treated", model.offset), ("same dose", 0.0), ("shuffled", 0.0)):
         noise = np.stack([rng.for_(f"{name} of {head}").normal(0, 0.3, len(ids)) for head in subject.heads])
-        filled = unit_values(mean + noise, components=subject.heads, units=ids)
+        values = mean + noise
+        if name == "treated" and getattr(model, "halved", False):
+            values = values * np.where(np.arange(len(ids)) % 2, 2.0, 0.0)
+        filled = unit_values(values, components=subject.heads, units=ids)
         evidence.treated(filled) if name == "treated" else evidence.control(name, filled)
     evidence.decide()
 
@@ -270,6 +273,66 @@ def test_an_interval_that_changed_though_its_values_did_not_fires(rows, honest, 
     assert compared(honest.as_dict(), plain, rules=parse_rules("verdict")).status == "changed"
 
 
+def spread(plain, *, factor, shift):
+    """Every interval `factor` times as wide about its estimate, and all of it elsewhere by `shift`."""
+    for outcome in plain["judgement"]["outcomes"]:
+        for name in ("low", "high", "low_adjusted", "high_adjusted"):
+            outcome[name] = outcome["estimate"] + factor * (outcome[name] - outcome["estimate"]) + shift
+        outcome["estimate"] += shift
+
+
+@pytest.mark.parametrize(("factor", "fires"), [(0.01, True), (0.5, True), (1.6, True), (1.01, False), (0.9, False)])
+@pytest.mark.parametrize("shift", [0.0, 3e-4, 0.01])
+def test_an_interval_that_reaches_otherwise_fires_wherever_its_estimate_went(rows, honest, factor, shift, fires):
+    found = rows(changed(honest, lambda plain: spread(plain, factor=factor, shift=shift)))
+    assert failing(found) == ["outside-interval"] * (4 if fires else 0), "two heads, two controls each"
+    assert ("the estimate stayed" in comparison_text(found, width=200)) == (fires and shift == 0)
+
+
+def test_another_model_may_have_another_interval(honest):
+    before, after = (copy.deepcopy(honest.as_dict()) for _ in range(2))
+    spread(after, factor=0.5, shift=3e-4)
+    after["model"]["fingerprint"] = "e" * 64
+    assert compared(before, after, rules=RULES, any_model=True).regressions == ()
+
+
+def test_half_of_the_units_cannot_lose_what_the_others_win(rows):
+    even, halved = measured(), measured(halved=True)
+    estimates = [record.as_dict()["judgement"]["outcomes"][0]["estimate"] for record in (even, halved)]
+    assert estimates[1] == pytest.approx(estimates[0], abs=0.05), "the mean is where it was"
+    assert set(failing(rows(halved, before=(even,)))) == {"outside-interval"}
+
+
+def scaled(plain, *, factor, sesoi):
+    """The record in a unit that is so much larger, as a claim with that SESOI."""
+    plain["claim"]["sesoi"] = sesoi
+    measured_ = plain["measured"]
+    for entry in (measured_["treated"], *measured_["controls"].values()):
+        for name in {"values", "treated"} & entry.keys():
+            entry[name] = (factor * np.asarray(entry[name])).tolist()
+    for outcome in plain["judgement"]["outcomes"]:
+        for name in ("estimate", "low", "high", "low_adjusted", "high_adjusted"):
+            outcome[name] *= factor
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-2, 1e-5])
+def test_a_loss_fires_in_any_unit_and_is_no_rounding(factor):
+    before, after = (measured(offset=offset).as_dict() for offset in (2.0, 1.0))
+    for plain in (before, after):
+        scaled(plain, factor=factor, sesoi=0.5 * factor)
+    row = compared(before, after, rules=RULES)
+    assert row.status == "changed"
+    assert {found.rule for found in row.regressions} >= {"effect:20%", "outside-interval"}
+
+
+@pytest.mark.parametrize(
+    ("value", "sesoi", "expected"),
+    [(0.0, 0.5, 1e-4), (0.0, 0.01, 1e-4), (0.0, 1e-5, 1e-7), (3.0, 0.5, 3e-4), (-3.0, 1e-5, 3e-4)],
+)
+def test_rounding_is_no_more_than_a_hundredth_of_the_sesoi_or_a_ten_thousandth_of_the_value(value, sesoi, expected):
+    assert tolerance_of(value, sesoi=sesoi) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     ("end", "to", "fires"),
     [(1.0, math.inf, True), (math.inf, math.inf, False), (-math.inf, math.inf, True), (math.nan, 1.0, False)],
@@ -389,6 +452,50 @@ def test_an_exact_claim_is_compared_by_its_distance():
     assert change.limit == pytest.approx(0.054)
     assert (change.beyond, change.low) == (True, None)
     assert not effect_changes(base, stronger, share=0.2)[0].beyond
+
+
+def doubled(exact):
+    exact |= {"value": 2 * exact["value"], "distance": exact["distance"] + exact["value"]}
+
+
+def collapsed(exact):
+    exact |= {"population": dict.fromkeys(exact["population"], 0.0), "percentile95": 0.0, "distance": exact["value"]}
+
+
+def shrunk(exact):
+    exact["population"] = dict(list(exact["population"].items())[:3])
+
+
+def one_weaker(exact):
+    exact["population"]["4.11"] -= 0.01
+
+
+def noisy(exact):
+    rng = np.random.default_rng(3)
+    exact["value"] += 3e-5
+    exact["population"] = {name: value + rng.normal(0, 3e-5) for name, value in exact["population"].items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (doubled, "the value 0.42 -> 0.84 (the same model"),
+        (collapsed, "the others' 95th percentile 0.15 -> 0 (the same model"),
+        (collapsed, "56 of the population's 60 values are others, '1.4' most, 0.16 -> 0 (the same model"),
+        (shrunk, "a population of 60 -> 3, 57 of its members gone (the same model"),
+        (one_weaker, "1 of the population's 60 values are others, '4.11' most, 0.08 -> 0.07 (the same model"),
+        (noisy, ""),
+    ],
+)
+def test_the_same_model_has_the_same_numbers_of_an_exact_claim(change, said):
+    base, other = (sample_records.exact_record() for _ in range(2))
+    change(other["exact"])
+    row = compared(base, other, rules=RULES)
+    assert {found.rule for found in row.regressions} == ({"outside-interval"} if said else set())
+    assert said in " | ".join(found.text for found in row.regressions)
+    assert row.status == ("changed" if said else "unchanged")
+    other["model"] = {**other["model"], "fingerprint": "another"}
+    assert compared(base, other, rules=RULES, any_model=True).regressions == (), "only a loss counts of another model"
 
 
 def test_an_effect_that_is_no_longer_measured_is_named(rows, honest):
@@ -680,6 +787,32 @@ def test_the_committed_baseline_compared_with_itself_is_green():
     found = compare_runs(run, run, rules=RULES)
     assert found.regressions == ()
     assert found.same > 200
+
+
+def test_the_committed_baseline_passes_with_noise_and_fails_with_any_narrower_interval():
+    noise = np.random.default_rng(0)
+    names = ("estimate", "low", "high", "low_adjusted", "high_adjusted")
+    for path in sorted((REPOSITORY / "reports" / "baseline").glob("*__seed0.json")):
+        record = read_record(path).as_dict()
+        if record["judgement"] is None:
+            continue
+        judged, exact = record["judgement"], record["exact"]
+        outcomes = [
+            {**one, **{name: one[name] + noise.normal(0, 3e-5) for name in names}} for one in judged["outcomes"]
+        ]
+        rounded = {**record, "judgement": {**judged, "outcomes": outcomes}}
+        if exact:
+            moved = {name: value + noise.normal(0, 3e-5) for name, value in exact["population"].items()}
+            rounded["exact"] = {**exact, "value": exact["value"] + 3e-5, "population": moved}
+        assert compared(record, rounded, rules=RULES, shown=False).regressions == (), path.name
+        outcomes = [
+            {**one, "low": one["low"] + quarter, "high": one["high"] - quarter, "estimate": one["estimate"] + 3e-4}
+            for one in judged["outcomes"]
+            for quarter in ((one["high"] - one["low"]) / 4,)
+        ]
+        narrower = {**record, "judgement": {**judged, "outcomes": outcomes}}
+        found = compared(record, narrower, rules=RULES, shown=False).regressions
+        assert bool(found) == bool(outcomes), path.name
 
 
 # -- text --------------------------------------------------------------------------------------------------------

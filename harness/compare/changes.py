@@ -24,7 +24,9 @@ from harness.seeding import Streams
 
 TOLERANCE = 1e-4
 """What another machine may move a mean by, in the metric's unit or as a share of it: fp32 by another exact route moves
-logit differences by 4e-6 and raw logits by 7e-5."""
+logit differences by 4e-6 and raw logits by 7e-5. In a small unit the SESOI says what is little."""
+OF_SESOI = 0.01
+"""The largest share of the SESOI that is taken for rounding: no less than `TOLERANCE` from a SESOI of 0.01 on."""
 
 _ERROR = 0.025
 _RESAMPLES = 9_999
@@ -50,6 +52,7 @@ class EffectChange:
         limit: the loss beyond which it is a regression: the larger of the share of `before` and half the SESOI.
         weakening: the loss, positive where the claim became weaker.
         beyond: whether the whole interval lies beyond the limit, on the weaker side.
+        tolerance: the change up to which it is taken for rounding.
     """
 
     component: str
@@ -62,6 +65,7 @@ class EffectChange:
     limit: float
     weakening: float
     beyond: bool
+    tolerance: float
 
     @property
     def key(self) -> Key:
@@ -71,12 +75,17 @@ class EffectChange:
     @property
     def rounding(self) -> bool:
         """Whether it is no more than another machine's rounding."""
-        return abs(self.change) <= tolerance_of(self.before)
+        return abs(self.change) <= self.tolerance
 
 
-def tolerance_of(value: float) -> float:
-    """The largest difference from this value that is taken for rounding."""
-    return TOLERANCE * max(1.0, abs(value))
+def tolerance_of(value: float, *, sesoi: float) -> float:
+    """The largest difference from this value that is taken for rounding.
+
+    Args:
+        value: of the baseline.
+        sesoi: of its claim; of a margin, the bound.
+    """
+    return max(min(TOLERANCE, OF_SESOI * sesoi), TOLERANCE * abs(value))
 
 
 def effect_changes(before: Entry, after: Entry, *, share: float, shown: bool = True) -> list[EffectChange]:
@@ -93,15 +102,17 @@ def effect_changes(before: Entry, after: Entry, *, share: float, shown: bool = T
     if before.get("exact") and after.get("exact"):
         return [_exact_change(before, after, share=share)]
     sign = -1.0 if before["claim"]["alternative"] == "less" else 1.0
-    half_sesoi = float(before["claim"]["sesoi"]) / 2
+    sesoi = float(before["claim"]["sesoi"])
     old, new = _effects(before), _effects(after)
     found = []
     for key in old.keys() & new.keys():
         if old[key].units == new[key].units:
             mean, now = old[key].mean, new[key].mean
-            limit = max(share * abs(mean), half_sesoi)
-            loss = sign * (mean - now)
-            found.append(EffectChange(*key, mean, now, now - mean, None, None, limit, loss, beyond=False))
+            limit = max(share * abs(mean), sesoi / 2)
+            loss, tolerance = sign * (mean - now), tolerance_of(mean, sesoi=sesoi)
+            found.append(
+                EffectChange(*key, mean, now, now - mean, None, None, limit, loss, beyond=False, tolerance=tolerance)
+            )
     found.sort(key=lambda entry: (-entry.weakening / entry.limit, entry.component, entry.control))
     wanted = {place for place, entry in enumerate(found) if entry.weakening > entry.limit} | ({0} if shown else set())
     return [
@@ -216,7 +227,10 @@ def _key(name: str) -> Key:
 def _exact_change(before: Entry, after: Entry, *, share: float) -> EffectChange:
     """Of a claim about weights alone: the distance to the population's 95th percentile, in the claimed direction."""
     old, new = float(before["exact"]["distance"]), float(after["exact"]["distance"])
-    limit = max(share * abs(old), float(before["claim"]["sesoi"]) / 2)
-    loss = old - new
+    sesoi = float(before["claim"]["sesoi"])
+    limit = max(share * abs(old), sesoi / 2)
+    loss, tolerance = old - new, tolerance_of(old, sesoi=sesoi)
     name = "the others' 95th percentile"
-    return EffectChange("subject", name, old, new, new - old, None, None, limit, loss, beyond=loss > limit)
+    return EffectChange(
+        "subject", name, old, new, new - old, None, None, limit, loss, beyond=loss > limit, tolerance=tolerance
+    )

@@ -19,9 +19,14 @@ Status = Literal[
 _SHARE = 0.2
 """By which share the largest loss is chosen where the `effect` rule was not asked for."""
 _OF_WIDTH = 0.2
-"""How far an interval's end may move while the estimate stays, as a share of its width. Noise of 3e-5 on every value of
-the 222 sampled records in `reports/baseline` moves ends by up to 0.15 of it (BCa of few distinct values), most by none.
+"""How much nearer to its estimate or farther from it an interval's end may come, as a share of the interval's width.
+Noise of 3e-5 on every value of the 222 sampled records in `reports/baseline` moves ends by up to 0.15 of it (BCa of few
+distinct values), most by none.
 """
+_TOLERANCES = 2.0
+"""How many tolerances a distance may differ by, as both of its ends are rounded, and any of an exact claim's numbers,
+as it has hundreds: noise with a standard deviation of 3e-5 on each of them passes."""
+_NUMBERS = {"value": "the value", "percentile95": "the others' 95th percentile", "distance": "the distance"}
 _ON_THE_SAME = " (the same model, prompts and declaration: what changed is the measurement)"
 
 
@@ -92,13 +97,13 @@ def compared(before: Entry, after: Entry, *, rules: Rules, any_model: bool = Fal
         return Row(*_identity(before), old, new, "not comparable", differences=other, regressions=found)
     changes = effect_changes(before, after, share=rules.effect or _SHARE, shown=shown)
     same_model = before["model"].get("fingerprint") == after["model"].get("fingerprint")
+    outside = [Regression("outside-interval", text) for text in _outside(before, after, same_model=same_model)]
     found = (
         *_by_verdict(before, after, rules, same_model=same_model),
         *_by_effect(before, after, changes, rules),
-        *_outside(before, after, rules, same_model=same_model),
+        *(outside if rules.outside_interval else ()),
     )
-    moved = old != new or bool(found) or any(not change.rounding for change in changes)
-    moved = moved or any(True for _ in _other_intervals(before, after))
+    moved = old != new or bool(found or outside) or any(not change.rounding for change in changes)
     status = "changed" if moved else "unchanged"
     return Row(*_identity(before), old, new, status, changes[0] if changes else None, regressions=found)
 
@@ -161,45 +166,84 @@ def _by_effect(before: Entry, after: Entry, changes: list[EffectChange], rules: 
         yield Regression(f"effect:{rules.effect:.0%}", f"{component} against {control!r}: no longer measured")
 
 
-def _outside(before: Entry, after: Entry, rules: Rules, *, same_model: bool) -> Iterator[Regression]:
-    """Estimates beyond the baseline's interval, of effects and of margins; another model's on the weaker side alone."""
-    if not rules.outside_interval:
-        return
+def _outside(before: Entry, after: Entry, *, same_model: bool) -> Iterator[str]:
+    """Estimates beyond the baseline's interval, of effects and of margins; another model's on the weaker side alone.
+
+    The same model on the same prompts has intervals that reach as far, too, and the same numbers of an exact claim.
+    """
+    sesoi = float(before["claim"]["sesoi"])
     for one, other in _same_conditions(before, after):
         low, high, now = float(one["low"]), float(one["high"]), float(other["estimate"])
-        slack = tolerance_of(float(one["estimate"]))
+        scale = _scale(one, sesoi=sesoi)
+        slack = tolerance_of(float(one["estimate"]), sesoi=scale)
         below, above = now < low - slack, now > high + slack
         weaker = below or above if one["rule"] == "equivalence" else below if one["alternative"] == "greater" else above
         if one["rule"] == "non-inferiority":
             weaker = above
         if weaker or (same_model and (below or above)):
             stronger = "" if weaker else _ON_THE_SAME
-            yield Regression("outside-interval", f"{_place(one)}: {now:.4g} is outside {_shown(one)}{stronger}")
-    for one, other in _other_intervals(before, after):
-        text = f"{_place(one)}: the estimate stayed {float(one['estimate']):.4g}, its interval {_shown(one)} became"
-        yield Regression("outside-interval", f"{text} {_shown(other)}")
+            yield f"{_place(one)}: {now:.4g} is outside {_shown(one)}{stronger}"
+        elif same_model:
+            yield from _other_interval(one, other, scale=scale)
+    if same_model and before.get("exact") and after.get("exact"):
+        yield from _other_numbers(before["exact"], after["exact"], sesoi=sesoi)
 
 
-def _other_intervals(before: Entry, after: Entry) -> Iterator[tuple[Entry, Entry]]:
-    """Conditions whose estimate stayed and whose interval did not: the same values under other statistics."""
-    for one, other in _same_conditions(before, after):
-        estimate = float(one["estimate"])
-        if abs(float(other["estimate"]) - estimate) > tolerance_of(estimate):
-            continue
-        for low, high in (("low", "high"), ("low_adjusted", "high_adjusted")):
-            ends, now = ([float(each.get(name, "nan")) for name in (low, high)] for each in (one, other))
-            if any(_moved(end, to, width=ends[1] - ends[0]) for end, to in zip(ends, now, strict=True)):
-                yield one, other
-                break
+def _scale(outcome: Entry, *, sesoi: float) -> float:
+    """What says which difference is little: the SESOI, and of a margin, which has a unit of its own, its bound."""
+    if outcome["rule"] == "superiority":
+        return sesoi
+    return max(abs(float(bound or 0.0)) for bound in (outcome["threshold"], outcome.get("upper"))) or math.inf
 
 
-def _moved(end: float, to: float, *, width: float) -> bool:
-    """Whether an end of an interval lies elsewhere; one that is not stored does not."""
-    if math.isnan(end) or math.isnan(to):
+def _other_interval(one: Entry, other: Entry, *, scale: float) -> Iterator[str]:
+    """The interval, where an end lies nearer to the estimate or farther from it: other statistics, or another spread.
+
+    Where the estimate went does not matter: half of the units may lose what the others win.
+    """
+    was, now = float(one["estimate"]), float(other["estimate"])
+    for name, ends in (("interval", ("low", "high")), ("adjusted interval", ("low_adjusted", "high_adjusted"))):
+        old, new = ([float(each.get(end, "nan")) for end in ends] for each in (one, other))
+        width = old[1] - old[0]
+        for end, to in zip(old, new, strict=True):
+            if _moved(end - was, to - now, width=width, slack=_TOLERANCES * tolerance_of(end, sesoi=scale)):
+                stayed = abs(now - was) <= tolerance_of(was, sesoi=scale)
+                told = f"the estimate stayed {was:.4g}" if stayed else f"the estimate {was:.4g} -> {now:.4g}"
+                became = f"{_shown(one, *ends)} became {_shown(other, *ends)}"
+                yield f"{_place(one)}: {told}, its {name} {became}{_ON_THE_SAME}"
+                return
+
+
+def _moved(reach: float, to: float, *, width: float, slack: float) -> bool:
+    """Whether an interval's end lies at another distance from the estimate; one that is not stored does not."""
+    if math.isnan(reach) or math.isnan(to):
         return False
-    if math.isinf(end) or math.isinf(to):
-        return end != to
-    return abs(to - end) > tolerance_of(end) + _OF_WIDTH * (width if math.isfinite(width) else abs(end))
+    if math.isinf(reach) or math.isinf(to):
+        return reach != to
+    return abs(to - reach) > slack + _OF_WIDTH * (width if math.isfinite(width) else abs(reach))
+
+
+def _other_numbers(before: Entry, after: Entry, *, sesoi: float) -> Iterator[str]:
+    """An exact claim's numbers that became others by more than rounding: nothing is sampled in them."""
+
+    def other(was: float, now: float) -> bool:
+        return was != now and not abs(now - was) <= _TOLERANCES * tolerance_of(was, sesoi=sesoi)
+
+    for name, told in _NUMBERS.items():
+        was, now = float(before[name]), float(after[name])
+        if other(was, now):
+            yield f"{told} {was:.4g} -> {now:.4g}{_ON_THE_SAME}"
+            break
+    old, new = before["population"], after["population"]
+    if old.keys() != new.keys():
+        gone = len(old.keys() - new.keys())
+        yield f"a population of {len(old)} -> {len(new)}, {gone} of its members gone{_ON_THE_SAME}"
+        return
+    moved = [name for name in old if other(float(old[name]), float(new[name]))]
+    if moved:
+        most = max(moved, key=lambda name: abs(float(new[name]) - float(old[name])))
+        shown = f"{most!r} most, {float(old[most]):.4g} -> {float(new[most]):.4g}"
+        yield f"{len(moved)} of the population's {len(old)} values are others, {shown}{_ON_THE_SAME}"
 
 
 def _same_conditions(before: Entry, after: Entry) -> Iterator[tuple[Entry, Entry]]:
@@ -214,8 +258,8 @@ def _place(outcome: Entry) -> str:
     return f"{outcome['component']} against {plain_control(str(outcome['control']))!r}"
 
 
-def _shown(outcome: Entry) -> str:
-    return f"[{float(outcome['low']):.4g}, {float(outcome['high']):.4g}]"
+def _shown(outcome: Entry, low: str = "low", high: str = "high") -> str:
+    return f"[{float(outcome[low]):.4g}, {float(outcome[high]):.4g}]"
 
 
 def _outcomes(record: Entry) -> list[Entry]:

@@ -24,7 +24,7 @@ class Rules:
             comparable.
         effect: the share of the baseline's effect that may be lost, 0.2 for `effect:20%`; None where not asked for.
         outside_interval: an estimate beyond the baseline's 95 % interval (another model's on the side that weakens the
-            claim), and an interval that became another one though its estimate stayed.
+            claim), and, of the same model, an interval of another reach and other numbers of an exact claim.
         missing: a record of the baseline that the run has no counterpart of.
         not_run: a record of the baseline whose model is not on this machine.
     """
