@@ -7,7 +7,7 @@ is an error of that test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -52,7 +52,6 @@ __all__ = [
 ]
 
 Test = TypeVar("Test", bound=Callable[..., None])
-Item = TypeVar("Item")
 
 
 def claim(**declaration: Any) -> Callable[[Test], Test]:

@@ -102,6 +102,11 @@ class ClaimEntry:
         """sha256 of the declaration: `Claim.hash()` of the claim that was registered."""
         return sha256_of(self.declaration)
 
+    def earlier_code(self) -> tuple[str, ...]:
+        """The first digits of the hashes of all code that amendments replaced by what is registered now."""
+        changes = (change for amendment in self.amendments for change in amendment.changes)
+        return tuple(str(change.before) for change in changes if change.field == "code")
+
     def sha256(self, model: str) -> str:
         """Of everything that decides the claim on a model: declaration, protocol, subjects, expectation."""
         entry = self.models[model]

@@ -118,7 +118,7 @@ def _of_claim(entry: ClaimEntry, found: Sequence[Look]) -> dict[str, Any]:
         "version": entry.version,
         "declaration_hash": entry.declaration_hash,
         "body_sha256": entry.body_sha256,
-        "earlier_code": _earlier_code(entry),
+        "earlier_code": list(entry.earlier_code()),
         "registered": asdict(entry.stamp),
         "models": {model: {**asdict(one), "before": len(before[model])} for model, one in entry.models.items()},
         "before": len(declared.union(*before.values())),
@@ -128,12 +128,6 @@ def _of_claim(entry: ClaimEntry, found: Sequence[Look]) -> dict[str, Any]:
         ],
         "withdrawn": entry.withdrawn,
     }
-
-
-def _earlier_code(entry: ClaimEntry) -> list[str]:
-    """The first digits of the hashes of all code that was registered before what is registered now."""
-    changes = [change for amendment in entry.amendments for change in amendment.changes if change.field == "code"]
-    return [str(change.before) for change in changes]
 
 
 def _stamps(entry: ClaimEntry) -> Iterator[Any]:

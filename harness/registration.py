@@ -7,7 +7,7 @@ that hash and what else decides: protocol, heads, registered verdict.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -116,6 +116,16 @@ def with_registration(record: Record, bound: BoundClaim) -> Record:
             "same_body": old.body_sha256 == body,
         }
     return replace(record, claim={**record.claim, "body_sha256": body, "registration": section})
+
+
+def same_code(bound: BoundClaim, bodies: Sequence[str | None]) -> bool:
+    """Whether any of these hashes is of this claim's code, of code that amendments replaced by it, or unknown."""
+    known = [body for body in bodies if body is not None]
+    if not known or len(known) < len(bodies):
+        return bool(bodies)
+    now, old = body_of(bound.test, bound.mechanism), _registered(bound)
+    replaced = old.earlier_code() if old is not None and old.body_sha256 == now else ()
+    return any(body == now or body.startswith(replaced) for body in known)
 
 
 def lock_of(mechanism: Mechanism) -> Lock:

@@ -255,9 +255,16 @@ def _require_applies(bound: BoundClaim) -> None:
 def _assay_shown(bound: BoundClaim) -> bool:
     """Whether the baseline beside the claims holds this claim as `supported` on some model (assay sensitivity).
 
-    It belongs to the project and not to a run: where this run's evidence is written changes no verdict.
+    It must be this declaration, measured by this code or by code that an amendment replaced by it. It belongs to the
+    project and not to a run: where this run's evidence is written changes no verdict.
     """
+    from harness.registration import same_code
     from harness.store import baseline_of, supported_claims
 
     folder = baseline_of(bound.mechanism.folder)
-    return folder is not None and (bound.claim.id, bound.claim.version) in supported_claims(folder)
+    if folder is None:
+        return False
+    own = (bound.claim.id, bound.claim.version)
+    found = [each for each in supported_claims(folder) if (each.claim, each.version) == own]
+    bodies = [each.body_sha256 for each in found if each.declaration_hash == bound.claim.hash()]
+    return same_code(bound, bodies)

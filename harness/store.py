@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.errors import StoreError
 from harness.evidence import Record, from_json, plain_from_json
@@ -264,8 +264,17 @@ def baseline_of(mechanism: Path) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def supported_claims(folder: Path) -> frozenset[tuple[str, int]]:
-    """(id, version) of the claims that a folder holds as `supported` on some model: their assay can say yes.
+class Supported(NamedTuple):
+    """A claim that was supported somewhere: its declaration and the code that measured it, where that is known."""
+
+    claim: str
+    version: int
+    declaration_hash: str
+    body_sha256: str | None
+
+
+def supported_claims(folder: Path) -> frozenset[Supported]:
+    """The claims that a folder holds as `supported` on some model: their assay can say yes.
 
     Raises:
         StoreError: a record is damaged or was edited; the message names the file.
@@ -275,11 +284,13 @@ def supported_claims(folder: Path) -> frozenset[tuple[str, int]]:
 
 
 @functools.lru_cache(maxsize=8)
-def _supported_in(files: tuple[tuple[Path, int, int], ...]) -> frozenset[tuple[str, int]]:
+def _supported_in(files: tuple[tuple[Path, int, int], ...]) -> frozenset[Supported]:
     """Of these files, as they are now: every claim of a run asks, and hashing them takes a second."""
     found = set()
     for path, _, _ in files:
         record = read_record(path)
         if record.verdict == "supported" and not record.exploratory:
-            found.add((str(record.claim["id"]), int(record.claim["version"])))
+            claim, body = record.claim, record.claim.get("body_sha256")
+            declared = str(claim.get("declaration_hash", ""))
+            found.add(Supported(str(claim["id"]), int(claim["version"]), declared, None if body is None else str(body)))
     return frozenset(found)

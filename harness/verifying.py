@@ -98,7 +98,7 @@ def verify_run(run: Run, *, baseline: Path | None = None) -> list[Verification]:
     found = [verify_file(path) for path in run.record_files()]
     shown = {entry.shows for entry in found if entry.shows is not None}
     if baseline is not None and any(entry.assay not in shown for entry in found if entry.assay):
-        shown |= supported_claims(baseline)
+        shown |= {(each.claim, each.version) for each in supported_claims(baseline)}
     return [_with_assay(entry, shown=entry.assay in shown) if entry.assay else entry for entry in found]
 
 

@@ -757,7 +757,7 @@ def test_prompts_repeated_under_other_names_are_refused() -> None:
     # Other components are measured as the subject is; what one control draws for each unit does not tell copies apart.
     others = drawn[1].copy()
     copies = np.stack([repeated[0], drawn[1], repeated[1]])
-    with pytest.raises(StatisticsError, match="62 of 64 units .* in the subject and all other components"):
+    with pytest.raises(StatisticsError, match=r"62 of 64 units .* in the subject and all other components"):
         asked(copies)
     some = np.stack([drawn[0], others, drawn[0]])
     some[::2, :8] = some[::2, 8:16]

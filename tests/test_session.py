@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from harness import registration
 from harness.bound_claim import BoundClaim, Options, applies, options_of
 from harness.claim import unit_values
 from harness.errors import DeclarationError, ModelError, ModelNotHere, NotSuited
@@ -360,8 +361,24 @@ def test_refuted_is_said_where_the_baseline_beside_the_claims_shows_the_assay_at
     absent = SimpleNamespace(**{**vars(MODEL), "offset": 0.0})
     write_record(measured(entry), folder=tmp_path / "reports" / "baseline")
     assert measured(entry, target=absent).verdict == "refuted"
-    newer = replace(entry, claim=replace(CLAIM, version=2))
-    assert measured(newer, target=absent).verdict == "inconclusive"
+    for other in (replace(CLAIM, version=2), replace(CLAIM, sesoi=CLAIM.sesoi * 2)):
+        assert measured(replace(entry, claim=other), target=absent).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("code", "earlier", "verdict"),
+    [("0" * 64, (), "inconclusive"), ("0" * 64, ("0" * 12,), "refuted"),
+     ("1" * 64, (), "refuted"), (None, (), "refuted")],
+)  # fmt: skip
+def test_an_assay_is_shown_by_this_code_or_by_what_an_amendment_replaced(tmp_path, monkeypatch, code, earlier, verdict):
+    mechanism = replace(registered().mechanism, folder=tmp_path / "claims" / "toy")
+    entry = replace(registered(), mechanism=mechanism)
+    found = measured(entry)
+    write_record(replace(found, claim={**found.claim, "body_sha256": code}), folder=tmp_path / "reports" / "baseline")
+    lock = SimpleNamespace(body_sha256="1" * 64, earlier_code=lambda: earlier)
+    monkeypatch.setattr(registration, "body_of", lambda test, mechanism: "1" * 64)
+    monkeypatch.setattr(registration, "_registered", lambda bound: lock)
+    assert measured(entry, target=SimpleNamespace(**{**vars(MODEL), "offset": 0.0})).verdict == verdict
 
 
 def test_a_body_that_never_decides_or_asks_for_something_unknown_is_refused():
