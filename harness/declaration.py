@@ -186,6 +186,11 @@ def _wording_problems(claim: Claim) -> list[str]:
         found.append("metric has no name")
     if not claim.metric or not claim.metric.unit.strip():
         found.append('metric has no unit; say what one unit of it is, e.g. unit="nats"')
+    for name in ("models", "set_on"):
+        given = getattr(claim, name)
+        if isinstance(given, str) or (name == "models" and not given):
+            example = given or "induction-2l@*"
+            found.append(f"{name} is {given!r}; write a tuple of patterns, as in {name}=({example!r},)")
     if claim.alternative not in ("greater", "less"):
         found.append(f"alternative is {claim.alternative!r}; name the direction: 'greater' or 'less'")
     if not claim.profiles or set(claim.profiles) - set(get_args(Profile)):

@@ -11,6 +11,8 @@ from harness.declaration import Claim
 from harness.errors import DeclarationError, did_you_mean
 
 NAME = "papers.toml"
+FIELDS = ("title", "authors", "year", "venue", "url")
+"""What is known of a paper."""
 
 
 def papers_of(mechanism: Path) -> Path | None:
@@ -36,5 +38,7 @@ def paper_problems(claim: Claim, *, mechanism: Path) -> list[str]:
         return []
     known = read_papers(path)
     if claim.paper in known:
-        return []
+        entry = known[claim.paper]
+        unknown = sorted(set(entry) - set(FIELDS)) if isinstance(entry, Mapping) else ["what is no table"]
+        return [f"paper {claim.paper!r} in {path} has {one}.{did_you_mean(one, FIELDS)}" for one in unknown]
     return [f"paper {claim.paper!r} is not a key of {path}.{did_you_mean(str(claim.paper), known)}"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.bound_claim import applies
 from harness.declaration import Claim, Profile
@@ -139,9 +139,11 @@ def plan_lines(bound: Sequence[BoundClaim]) -> list[str]:
             if units is None
             else f"{entry.options.n_units or units.for_profile(entry.options.profile)} units"
         )
-        lines.append(f"{name}: {what}, {tokens:,.0f} token-forwards, about {seconds:.0f} s")
+        cost = f"{tokens:,.0f} token-forwards" if entry.claim.cost is not None or units is None else "cost not declared"
+        lines.append(f"{name}: {what}, {cost}, about {seconds:.0f} s")
+    tests = f"{len(bound)} test{'' if len(bound) == 1 else 's'}"
     lines.append(
-        f"{len(bound)} tests, about {total / 60:.1f} minutes of forward passes, about {memory / 1024:.1f} GiB a process"
+        f"{tests}, about {total / 60:.1f} minutes of forward passes, about {memory / 1024:.1f} GiB a process"
     )
     return lines
 
@@ -156,10 +158,25 @@ def item_slug(model_id: str) -> str:
 
 
 def _split_problems(claim: Claim, mechanism: Mechanism, *, model_id: str) -> list[str]:
-    """Heads of an inference claim come from discovery or a paper: chosen where they are claimed, they prove nothing."""
+    """Heads of an inference claim come from discovery or a paper: chosen where they are claimed, they prove nothing.
+
+    Nor by the metric of the claim: that they have much of it is why they are its heads.
+    """
     if claim.tier != "inference":
         return []
     listed = mechanism.subjects.models.get(model_id, {}).get("classes", {})
+    by = listed.get(claim.subject, {}).get("selected_by", "")
+    problems = [
+        f"class {claim.subject!r} of model {model_id!r} was selected by {by!r} ({mechanism.subjects.path}), which is "
+        'the claim\'s own metric: measure another one, or declare tier="reliability"'
+    ]
+    return [
+        *(problems if by.casefold() == claim.metric.name.casefold() else ()),
+        *_chosen_where_claimed(listed, mechanism, model_id=model_id),
+    ]
+
+
+def _chosen_where_claimed(listed: Mapping[str, Any], mechanism: Mechanism, *, model_id: str) -> list[str]:
     return [
         f"class {name!r} of model {model_id!r} was selected on the {entry['split']} split ({mechanism.subjects.path}); "
         "an inference claim is about heads from the discovery split or from a paper"

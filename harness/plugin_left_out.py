@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from harness.bound_claim import applies
 from harness.claim import declared
 from harness.declaration import Claim
+from harness.errors import did_you_mean
+from harness.models.registry import known_models
 from harness.plugin_checks import bound_of, without_model
 from harness.plugin_options import marks_of
 
@@ -75,10 +78,19 @@ def _why(claim: Claim, *, profile: str, asked: Sequence[str] | None) -> tuple[st
     """Why a claim was left out, and the option that would ask it."""
     if profile not in claim.profiles:
         return f"not in profile {profile}", f"--profile {' or '.join(claim.profiles)}"
+    if not any(applies(claim, spec.id) for spec in known_models()) and not any(map(_of_folders, claim.models)):
+        hints = (did_you_mean(pattern, [f"{spec.family}@*" for spec in known_models()]) for pattern in claim.models)
+        hint = next((found for found in hints if found), "")
+        return f"no known model matches {', '.join(claim.models)}.{hint}", "a pattern of `mechclaims models`"
     way = f"--model {claim.models[0]}" if len(claim.models) == 1 else f"--model, one of {', '.join(claim.models)}"
     if asked is None:
         return f"about no model that profile {profile} measures by default", way
     return f"not about {', '.join(dict.fromkeys(asked))}", way
+
+
+def _of_folders(pattern: str) -> bool:
+    """Whether a pattern is of models that have no other name than their folder's."""
+    return pattern.startswith("path:")
 
 
 def _claim_of(item: pytest.Item) -> Claim:

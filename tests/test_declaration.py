@@ -53,6 +53,8 @@ def test_a_complete_declaration_has_no_problems():
         ({"sesoi": 0}, "sesoi is 0"),
         ({"profiles": ()}, "name some of quick, default, full"),
         ({"profiles": ("nightly",)}, "name some of quick, default, full"),
+        ({"models": "induction-2l@*"}, "write a tuple of patterns, as in models=('induction-2l@*',)"),
+        ({"models": ()}, "models is ()"),
         ({"sesoi": None}, "sesoi is None"),
         ({"sesoi_reason": ""}, "sesoi_reason is empty"),
         ({"alternative": "two-sided"}, "name the direction"),

@@ -35,6 +35,14 @@ def test_a_paper_is_a_key_of_the_bibliography_beside_or_above_the_claim(mechanis
     assert "Did you mean 'none2026'?" in problem
 
 
+def test_what_is_unknown_of_a_paper_is_named(mechanism):
+    (mechanism / "papers.toml").write_text('[none2026]\ntitle = "T"\nvenu = "arXiv:1"\n', encoding="utf-8")
+    (problem,) = paper_problems(CLAIM, mechanism=mechanism)
+    assert "has venu. Did you mean 'venue'?" in problem
+    (mechanism / "papers.toml").write_text('none2026 = "T"\n', encoding="utf-8")
+    assert "what is no table" in paper_problems(CLAIM, mechanism=mechanism)[0]
+
+
 def test_a_bibliography_that_is_no_toml_is_named(mechanism):
     (mechanism / "papers.toml").write_text("[", encoding="utf-8")
     with pytest.raises(DeclarationError, match=r"papers\.toml: not valid TOML"):

@@ -135,6 +135,15 @@ def test_heads_that_were_selected_where_they_are_claimed_are_refused_for_inferen
     assert subject_problems(again, registered, models=["induction-2l@0"]) == []
 
 
+def test_heads_that_the_claims_own_metric_selected_are_refused_for_inference_alone():
+    own = {**REGISTERED["classes"]["induction"], "selected_by": CLAIM.metric.name.upper()}
+    registered = mechanism({"induction-2l@0": {"classes": {"induction": own}}})
+    (problem,) = subject_problems(replace(CLAIM, subject="induction"), registered, models=["induction-2l@0"])
+    assert "which is the claim's own metric: measure another one, or declare tier=" in problem
+    again = replace(CLAIM, subject="induction", tier="reliability")
+    assert subject_problems(again, registered, models=["induction-2l@0"]) == []
+
+
 def test_given_heads_are_checked_against_the_registry_without_loading():
     (problem,) = given_subject_problems(bound(subjects=("1.0", "9.9")))
     assert "subject 9.9 is not in model 'induction-2l@0', which has layers 0..1" in problem
@@ -214,6 +223,11 @@ def test_claims_that_a_profile_or_a_model_leaves_out_are_named_with_what_asks_th
     assert left_out(only, profile="quick") == [
         "left out, about no model that profile quick measures by default: toy.larger; asked with --model gpt2-small"
     ]
+
+
+def test_a_pattern_that_no_known_model_matches_is_named_with_the_nearest_family():
+    (line,) = left_out(replace(CLAIM, models=("induction-3l@*",)))
+    assert "no known model matches induction-3l@*. Did you mean 'induction-" in line
 
 
 def test_many_claims_that_are_left_out_for_one_reason_are_counted():

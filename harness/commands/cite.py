@@ -19,6 +19,8 @@ from harness.store import BASELINE, Run, open_run
 
 Entry = Mapping[str, Any]
 
+_MOST_IDS = 20
+"""More claims are not listed in an error."""
 _UNKNOWN = "not installed"
 """What a run says of the version of mechclaims where it ran from a clone."""
 
@@ -27,21 +29,35 @@ _UNKNOWN = "not installed"
 @click.argument("claim", metavar="ID")
 @click.option("--model", metavar="ID", help="Only the claim's record on this model.")
 @click.option(
-    "--run", "named", metavar="RUN", help="The run that holds the records (default: the baseline, or else the newest)."
+    "--run", "named", metavar="RUN", help="The run that holds the records (default: the baseline, else the newest)."
 )
 @claims_option
 @reports_option
 def cite(claim: str, model: str | None, named: str | None, claims: Path, reports: Path) -> None:
     """Print BibTeX of the paper behind the claim ID, and of its evidence: one entry for each model."""
-    run = (
-        open_run(reports / BASELINE)
-        if named is None and (reports / BASELINE).is_dir()
-        else named_run(named, reports=reports)
-    )
+    run = _run_of(claim, named=named, reports=reports)
     records = _records(run, claim, model=model)
     entries = [*_papers(records[0][1], path=claims / NAME), *_evidence(records, run=run)]
     click.echo("\n\n".join(entry.text() for entry in entries))
     say_unfinished(run)
+
+
+def _run_of(claim: str, *, named: str | None, reports: Path) -> Run:
+    """The run that was named; else the baseline, or the newest run where that alone holds the claim."""
+    if named is not None or not (reports / BASELINE).is_dir():
+        return named_run(named, reports=reports)
+    baseline = open_run(reports / BASELINE)
+    if not _holds(baseline, claim):
+        try:
+            newest = named_run(None, reports=reports)
+        except StoreError:
+            return baseline
+        return newest if _holds(newest, claim) else baseline
+    return baseline
+
+
+def _holds(run: Run, claim: str) -> bool:
+    return any(record["claim"]["id"] == claim for _, record in run.plain_records())
 
 
 def _records(run: Run, claim: str, *, model: str | None) -> list[tuple[str, Entry]]:
@@ -50,9 +66,10 @@ def _records(run: Run, claim: str, *, model: str | None) -> list[tuple[str, Entr
     of_claim = [(name, record) for name, record in records if record["claim"]["id"] == claim]
     if not of_claim:
         ids = sorted({str(record["claim"]["id"]) for _, record in records})
-        raise StoreError(
-            f"no claim {claim!r} in {run.path}; there are: {', '.join(ids) or 'none'}.{did_you_mean(claim, ids)}"
-        )
+        hint = did_you_mean(claim, ids)
+        own = [one for one in ids if one.partition(".")[0] == claim.partition(".")[0]]
+        there = f"there are: {', '.join(own or ids) or 'none'}" if own or len(ids) <= _MOST_IDS else "`mechclaims list`"
+        raise StoreError(f"no claim {claim!r} in {run.path}.{hint} {there}; --run RUN names another run")
     found = [(name, record) for name, record in of_claim if model in (None, record["model"]["id"])]
     if not found:
         known = sorted({str(record["model"]["id"]) for _, record in of_claim})

@@ -96,5 +96,6 @@ def update(runs: tuple[str, ...], keep_others: bool, dry_run: bool, reports: Pat
         click.echo(comparison_text(done.comparison))
     elif done.unread:
         click.echo(f"what changed cannot be said, the old baseline is damaged: {done.unread}")
-    verb = "would hold" if dry_run else "now holds"
-    click.echo(f"{done.path}: {verb} {plural(done.records, 'record')} of {', '.join(run.path.name for run in opened)}")
+    verb, names = "would hold" if dry_run else "now holds", ", ".join(run.path.name for run in opened)
+    others = ", and its others as they were" if keep_others else ""
+    click.echo(f"{done.path}: {verb} {plural(done.records, 'record')}: those of {names}{others}")

@@ -45,11 +45,11 @@ def new_mechanism(name: str, *, claims: Path) -> Path:
         )
     if claims.exists() and not claims.is_dir():
         raise DeclarationError(f"{claims} is a file; --claims names the folder that holds those of mechanisms.")
-    folder = claims / name
+    folder = claims / name.replace("-", "_")  # so that its claims can import from it
     try:
         claims.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
-        for file_name, text in template.files(name).items():
+        for file_name, text in template.files(name, folder=folder.as_posix()).items():
             (folder / file_name).write_text(text, encoding="utf-8", newline="\n")
     except FileExistsError as error:
         raise DeclarationError(f"{folder} exists already; choose another name, or remove it first.") from error

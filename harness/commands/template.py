@@ -9,10 +9,19 @@ HEADS = ("0.3",)
 """The previous-token heads of `MODEL`, as `mechclaims discover induction` finds them."""
 
 
-def files(mechanism: str) -> dict[str, str]:
-    """File name to text: the claim, its subjects, and a README."""
+def files(mechanism: str, *, folder: str = "") -> dict[str, str]:
+    """File name to text: the claim, its subjects, and a README; `folder` is where they lie."""
+    folder = folder or f"claims/{mechanism.replace('-', '_')}"
+    lines = {
+        f"pytest {folder}": "measure it",
+        f"pytest {folder} --dry-run": "what would run",
+        f"mechclaims show {mechanism}.previous-token": "the newest record",
+        "mechclaims report": "all of them, as Markdown",
+    }
+    width = max(map(len, lines))
     given = {
         "mechanism": mechanism,
+        "commands": "\n".join(f"{line:{width}}  # {what}" for line, what in lines.items()),
         "stem": mechanism.replace("-", "_"),
         "model": MODEL,
         "heads": ", ".join(f'"{head}"' for head in HEADS),
@@ -63,7 +72,7 @@ class RandomTokens:
 
 # Everything that decides is fixed here, before anything is measured. A change of it draws other prompts.
 @claim(
-    id="$mechanism.previous-token",  # the part before the dot is the folder's name
+    id="$mechanism.previous-token",  # the part before the dot is the folder's name, - for _
     paper="elhage2021",  # a key of claims/papers.toml
     statement="Previous-token heads attend to the token before the current one.",  # the paper's finding
     metric=Metric("attention to the previous position", unit="attention probability"),
@@ -123,10 +132,7 @@ Paper: which one, and what it found. Put it into `claims/papers.toml` under a ke
 | `$mechanism.previous-token` | Previous-token heads attend to the token before the current one. |
 
 ```
-pytest claims/$mechanism                                 # measure it
-pytest claims/$mechanism --dry-run                       # what would run
-mechclaims show $mechanism.previous-token                # the newest record
-mechclaims report                                        # all of them, as Markdown
+$commands
 ```
 
 `subjects.toml` says which heads each claim is about and where they came from. A `mechanism.py` with

@@ -84,7 +84,8 @@ def recipe_for(spec: ModelSpec) -> Recipe:
         known = ", ".join(_recipes) or "none"
         raise ModelError(
             f"no recipe trains {spec.family!r} (announced: {known}). Recipes live in the claims folder: run the "
-            "command in a clone of the repository."
+            "command in a clone of the repository, or set MECHCLAIMS_CHECKPOINTS to its fixtures/checkpoints, where "
+            "the shipped models lie."
         )
     return _recipes[spec.family]
 

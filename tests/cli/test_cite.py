@@ -114,7 +114,13 @@ def test_an_unknown_claim_or_model_is_refused_with_the_nearest_one(cited):
     assert "it has: absent, other@1, planted. Did you mean 'planted'?" in refused(
         "cite", "toy.larger", "--model", "plantd"
     )
+    assert "--run RUN names another run" in refused("cite", "toy.lager")
     assert "no run folder" in refused("cite", "toy.larger", "--run", "nowhere")
+
+
+def test_what_the_newest_run_alone_holds_is_cited_from_there(cited):
+    assert call("cite", "toy.exact").stdout == call("cite", "toy.exact", "--run", "20260131T120000Z_abc").stdout
+    assert "no claim 'toy.lager' in reports/baseline" in refused("cite", "toy.lager")
 
 
 def test_a_paper_that_no_bibliography_has_is_named_and_the_evidence_cited_all_the_same(cited):

@@ -73,11 +73,11 @@ def test_a_bad_expression_or_run_is_refused(reports: Path) -> None:
 
 
 def test_the_baseline_is_replaced_on_purpose_and_says_what_changed(reports: Path) -> None:
-    assert "now holds 2 records of first" in call("baseline", "update", "first").stdout
+    assert "now holds 2 records: those of first" in call("baseline", "update", "first").stdout
     assert call("compare", "baseline", "first").stdout == "no regression: 2 unchanged\n"
     store(reports, "less", shift=-0.3, models=1)
     tried = call("baseline", "update", "less", "--dry-run").stdout
-    assert "would hold 1 record of less" in tried
+    assert "would hold 1 record: those of less" in tried
     replaced = call("baseline", "update", "less").stdout
     assert "1 changed, 1 missing" in replaced
     assert "now holds 1 record" in replaced

@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_new_makes_a_claim_that_holds_together(folder: Path) -> None:
     result = call("new", "own-claim")
     assert result.exit_code == 0
-    assert "pytest claims/own-claim" in result.stdout
+    assert "pytest claims/own_claim" in result.stdout
     assert 'pytest_plugins = ["harness.plugin"]' in result.stdout, "there is no conftest here yet"
-    made = folder / "claims" / "own-claim"
+    made = folder / "claims" / "own_claim"
     assert sorted(path.name for path in made.iterdir()) == ["README.md", "subjects.toml", "test_own_claim.py"]
     (entry,) = all_claims(folder / "claims")
     assert entry.claim.id == "own-claim.previous-token"
@@ -34,7 +34,7 @@ def test_new_makes_a_claim_that_holds_together(folder: Path) -> None:
 
 def test_new_claim_is_short_explained_and_imports_only_the_library(folder: Path) -> None:
     call("new", "own-claim")
-    text = (folder / "claims" / "own-claim" / "test_own_claim.py").read_text(encoding="utf-8")
+    text = (folder / "claims" / "own_claim" / "test_own_claim.py").read_text(encoding="utf-8")
     imported = {
         (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
         for node in ast.walk(ast.parse(text))
@@ -74,7 +74,7 @@ def test_new_claim_runs_and_is_supported_far_from_this_repository(folder: Path) 
     call("new", "own-claim")
     (folder / "conftest.py").write_text('pytest_plugins = ["harness.plugin"]\n', encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "error", "-m", "pytest", "claims/own-claim", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-W", "error", "-m", "pytest", "claims/own_claim", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     shown = call("show", "own-claim.previous-token").stdout
