@@ -190,10 +190,14 @@ def _show(design: Design, found: Needed, *, sesoi: float, unit: str, at: Sequenc
 
 
 def _half_width(question: Question, sd: float, *, number: int, measured: int) -> float:
-    """Of a condition that may be measured on a share of the clusters."""
-    from harness.stats.power import half_width_of
+    """Of a condition that may be measured on a share of the clusters, by the bounds that decide it."""
+    from harness.stats.power import bounded_half_width, half_width_of
 
-    return half_width_of(sd, clusters=max(2, number * len(question.clusters) // measured))
+    clusters = max(2, number * len(question.clusters) // measured)
+    if question.limits is None:
+        return half_width_of(sd, clusters=clusters)
+    reaches = question.truth() - question.limits[0], question.limits[1] - question.truth()
+    return bounded_half_width(sd, clusters=clusters, reaches=reaches)
 
 
 def _reason(record: dict[str, object]) -> object:

@@ -193,6 +193,20 @@ def half_width_of(sd: float, *, clusters: int, alpha: float = ALPHA) -> float:
     return t_quantile(1 - alpha, freedom=clusters - 1) * sd / math.sqrt(clusters)
 
 
+def bounded_half_width(sd: float, *, clusters: int, reaches: tuple[float, float], alpha: float = ALPHA) -> float:
+    """Half of what Gaffke's two bounds lie apart: `half_width_of`, and what the limits cost on either side.
+
+    Args:
+        sd: standard deviation between clusters.
+        clusters: how many.
+        reaches: how far the lower and the upper limit lie from the mean.
+        alpha: one-sided error of each bound.
+    """
+    se = sd / math.sqrt(clusters)
+    costs = [_unseen_cost(reach, se=se, clusters=clusters, alpha=alpha) for reach in reaches if reach > 0]
+    return half_width_of(sd, clusters=clusters, alpha=alpha) + sum(costs) / 2
+
+
 def sd_from_half_width(half_width: float, *, clusters: int, alpha: float = ALPHA) -> float:
     """The standard deviation between clusters whose t interval would have this half-width.
 

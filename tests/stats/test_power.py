@@ -12,6 +12,7 @@ from harness.stats.bounded import gaffke
 from harness.stats.clusters import ClusterMeans
 from harness.stats.power import (
     Hurdle,
+    bounded_half_width,
     clusters_for_half_width,
     clusters_for_hurdles,
     clusters_for_power,
@@ -125,6 +126,22 @@ def test_the_number_for_gaffkes_bounds_has_the_power_that_they_have(
         passed += found.bound(0.025, side="lower") >= mean - beyond
     # three binomial errors at 80 % are 6.9 points
     assert 0.75 <= passed / 300 <= 0.87
+
+
+@pytest.mark.parametrize(
+    ("clusters", "mean", "sd", "limits"),
+    [(32, 0.56, 0.03, (-1, 1)), (32, 0.56, 0.2, (-1, 1)), (64, 0.1, 0.1, (0, 1)), (16, 0.5, 0.05, (0, 1))],
+)
+def test_half_widths_between_limits_are_those_of_gaffkes_bounds(
+    clusters: int, mean: float, sd: float, limits: tuple[float, float]
+) -> None:
+    rng, names, halves = np.random.default_rng(0), tuple(map(str, range(clusters))), []
+    for _ in range(20):
+        values = np.clip(rng.normal(mean, sd, (1, clusters)), *limits)
+        found = gaffke(ClusterMeans(values, names, 1), limits=limits, rng=rng, resamples=9_999)
+        halves.append((found.bound(0.025, side="upper") - found.bound(0.025, side="lower")) / 2)
+    told = bounded_half_width(sd, clusters=clusters, reaches=(mean - limits[0], limits[1] - mean))
+    assert told == pytest.approx(float(np.mean(halves)), rel=0.12)  # clipped values spread less than sd
 
 
 def test_without_reach_the_number_is_that_of_the_t_interval() -> None:
