@@ -284,6 +284,17 @@ def test_a_forest_of_nothing_or_of_two_units_is_refused() -> None:
         figures.forest([record(), exact_record()])
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 12])
+def test_the_title_beside_a_few_bars_is_not_cut_off(count: int) -> None:
+    values = np.arange(count) + 1.0
+    title = "pairs of nine in the longest cascade"
+    figure = figures.bars(list("abcdefghijkl")[:count], values, unit="nats", ylabel=title)
+    figure.draw_without_rendering()
+    box = figure.axes[0].yaxis.label.get_window_extent()
+    assert box.y0 >= 0
+    assert box.y1 <= figure.bbox.height
+
+
 def test_under_narrow_axes_the_legend_of_a_forest_is_not_cut_off() -> None:
     effect = Effect(0.5, 0.4, 0.6, 0.2, math.inf, holds=True, component="1.0", control="x")
     row = figures.ForestRow("a name as long as it may be, and then some words", (effect,), "0.5 [0.4, 0.6], above 0.2")

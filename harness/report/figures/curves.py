@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _GOLDEN = 0.6180339887498949
 _STRIP_INCHES, _BAR_INCHES, _LINE_INCHES = 0.55, 0.21, 0.15
 """Least height of a group's strip and of a bar, and the height of a line of a name."""
+_LETTERS_PER_INCH = 14
+"""Of a title beside the axes."""
 
 
 @styled
@@ -131,7 +133,8 @@ def bars(
     places = np.arange(lengths.size)
     names = [wrapped(name, width=44) for name in labels]
     row_inches = max(_BAR_INCHES, 0.06 + _LINE_INCHES * line_count(names))
-    figure, axes = new_figure(height=0.95 + row_inches * lengths.size)
+    height = row_inches * lengths.size
+    figure, axes = new_figure(height=0.95 + height)
     axes.barh(places, lengths, height=0.68, color=PALE, edgecolor=GREY, linewidth=0.8)
     if low is not None and high is not None:
         left, right = finite_array(low, axes=1, what="bars: low"), finite_array(high, axes=1, what="bars: high")
@@ -146,7 +149,7 @@ def bars(
     parts = ["line: 95 % interval"] if low is not None and high is not None else []
     parts += ["dashed: reference value"] if threshold is not None else []
     axes.set_xlabel(wrapped(unit, width=70) + ("\n" + " · ".join(parts) if parts else ""))
-    axes.set_ylabel(wrapped(ylabel, width=42))
+    axes.set_ylabel(wrapped(ylabel, width=int(np.clip(_LETTERS_PER_INCH * height, 12, 42))))
     axes.set_title(wrapped(title, width=84))
     return figure
 
