@@ -1,7 +1,7 @@
 """Of how many verdicts calibration has measured the design, and in how many of these a bound misses too often.
 
 The lock's plain values carry what calibration found (`harness.miscalibrated.standing_of`); a report without a
-calibration beside it says nothing here.
+calibration beside it says that there is none.
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ _PAGE = f"page {code('CALIBRATION.md')} of the project's reports"
 
 def bounds_measured(records: Sequence[Entry], lock: Entry | None) -> str:
     """Sentences of the first page on the verdicts that rest on samples, with a space before; empty without any."""
-    if lock is None or "calibrated" not in lock or not records:
+    if not records:
         return ""
+    if lock is None or "calibrated" not in lock:
+        return (
+            " Whether the bounds keep this error is not known: no calibration lies beside these records. Rare failures "
+            "and long tails of few units make a bound miss more often."
+        )
     measured = [record for record in records if has_design(record, lock)]
     if not measured:
         return (
