@@ -52,21 +52,19 @@ def check_repeated(claim: Claim, treated: UnitValues, *, contrasts: Sequence[Con
     """Raise StatisticsError where units have the very values of units in other clusters: one prompt, many names.
 
     Values that are counts or shares repeat by themselves, and so does what a model is certain of in one measurement;
-    that most units agree to the last digit in every measurement, the controls' included, is no chance. Nor is it that
-    more than a tenth agree in the subject and in the population of other components, which are measured alike: other
-    controls may draw something for every unit and so tell copies apart. Compared are controls on the subject's units.
+    that most units agree to the last digit in every measurement, the controls' included, is no chance. Where there is a
+    population of other components, it and the subject are enough: they are measured alike, and other controls may draw
+    something for every unit and so tell copies apart. Compared are controls on the subject's own units.
     """
     paired = [each for each in contrasts if each.against.units == treated.units]
     alike = [each.against for each in paired if each.kind == "component"]
     if alike:
-        _refuse_repeated(claim, treated, controls=alike, share=10, where="in the subject and all other components")
-    _refuse_repeated(claim, treated, controls=[each.against for each in paired], share=2, where="in every measurement")
+        _refuse_repeated(claim, treated, controls=alike, where="in the subject and all other components")
+    _refuse_repeated(claim, treated, controls=[each.against for each in paired], where="in every measurement")
 
 
-def _refuse_repeated(
-    claim: Claim, treated: UnitValues, *, controls: Sequence[UnitValues], share: int, where: str
-) -> None:
-    """Raise StatisticsError where one unit in `share` repeats another."""
+def _refuse_repeated(claim: Claim, treated: UnitValues, *, controls: Sequence[UnitValues], where: str) -> None:
+    """Raise StatisticsError where half of the units repeat others in all of these."""
     rows = [*treated.values, *(row for each in controls for row in each.values)]
     first: dict[tuple[float, ...], str] = {}
     repeated: list[tuple[str, str]] = []
@@ -77,7 +75,7 @@ def _refuse_repeated(
         same = first.setdefault(tuple(values), unit)
         if clusters[same] != clusters[unit]:
             repeated.append((same, unit))
-    if len(first) > 1 and share * len(repeated) >= len(treated.units):  # one value alone is no variation
+    if len(first) > 1 and 2 * len(repeated) >= len(treated.units):  # one value alone is no variation
         one, other = repeated[0]
         raise StatisticsError(
             f"claim {claim.id!r}: {len(repeated)} of {len(treated.units)} units have the very values of a unit in "

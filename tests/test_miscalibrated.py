@@ -122,7 +122,7 @@ def test_the_design_of_a_record_is_known_by_its_content_or_by_how_its_claim_was_
     assert "not calibrated: 1" in bounds_measured([changed], known)
 
 
-def test_without_a_calibration_that_is_said_and_nothing_without_verdicts(tmp_path: Path, record: dict[str, Any]) -> None:
+def test_without_a_calibration_that_is_said(tmp_path: Path, record: dict[str, Any]) -> None:
     for without in (standing_of(LOCK, reports=tmp_path), None):
         assert "is not known: no calibration lies beside these records" in bounds_measured([record], without)
     assert bounds_measured([], standing_of(LOCK, reports=reports(tmp_path))) == ""

@@ -180,7 +180,7 @@ def test_the_help_shows_every_option(suite):
 def test_collecting_and_dry_runs_write_nothing(suite, pytester):
     suite(toy(), "--collect-only")
     result = suite(toy(), "--dry-run")
-    result.stdout.fnmatch_lines(["*toy.larger*24 units*", "*1 tests, about *"])
+    result.stdout.fnmatch_lines(["*toy.larger*24 units*", "*1 test, about *"])
     assert not (pytester.path / "reports").exists()
 
 
@@ -347,14 +347,18 @@ def test_a_claim_is_chosen_by_a_part_of_its_id_and_a_repeated_seed_runs_once(sui
     suite(toy(), "-k", "by-far").assert_outcomes(deselected=1)
 
 
-def test_where_the_evidence_goes_changes_no_verdict_and_a_damaged_baseline_stops_the_run(suite, pytester):
-    suite(toy(effect=2.0)).assert_outcomes(passed=1)
+def test_where_the_evidence_goes_changes_no_verdict_and_a_damaged_baseline_stops_the_run(suite, pytester, monkeypatch):
+    asked = toy(effect='float(__import__("os").environ["EFFECT"])')  # the same code shows the assay
+    monkeypatch.setenv("EFFECT", "2")
+    suite(asked).assert_outcomes(passed=1)
     (found,) = (pytester.path / "reports" / "runs").glob("*/toy.*.json")
     baseline = pytester.path / "reports" / "baseline"
     baseline.mkdir()
     (baseline / found.name).write_text(found.read_text())
+    monkeypatch.setenv("EFFECT", "-2")
     for place in ("reports", "elsewhere"):
-        suite(toy(effect=-2.0), "--evidence-dir", place, "--require", "refuted").assert_outcomes(passed=1)
+        suite(asked, "--evidence-dir", place, "--require", "refuted").assert_outcomes(passed=1)
+    suite(toy(effect=-2.0), "--require", "inconclusive").assert_outcomes(passed=1)
     (baseline / found.name).write_text("{")
     stopped = suite(toy(effect=0.0))
     assert stopped.ret == pytest.ExitCode.USAGE_ERROR

@@ -760,11 +760,11 @@ def test_prompts_repeated_under_other_names_are_refused() -> None:
     with pytest.raises(StatisticsError, match=r"62 of 64 units .* in the subject and all other components"):
         asked(copies)
     some = np.stack([drawn[0], others, drawn[0]])
-    some[::2, :8] = some[::2, 8:16]
-    with pytest.raises(StatisticsError, match="8 of 64 units"):
+    some[::2, :32] = some[::2, 32:]
+    with pytest.raises(StatisticsError, match="32 of 64 units"):
         asked(some)
     some[::2, :4] = drawn[0, :4]
-    asked(some)  # four of 64
+    asked(some)  # fewer than half
 
 
 # -- under pytest ------------------------------------------------------------------------------------------------
