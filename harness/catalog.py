@@ -12,7 +12,7 @@ from harness.claim import declared
 from harness.declaration import Claim
 from harness.errors import DeclarationError, MechclaimsError, did_you_mean
 from harness.mechanism import Mechanism, folder_of, import_file, open_mechanism
-from harness.papers import paper_problems
+from harness.papers import place_problems
 from harness.subjects import Expectation
 
 
@@ -120,7 +120,7 @@ def _claims_of(mechanism: Mechanism, *, problems: list[str]) -> Iterator[Catalog
         for name, test in _tests_in(module):
             source = f"{path.as_posix()}::{name}"
             try:
-                claim = declared(test, where=source, also=partial(paper_problems, mechanism=mechanism.folder))
+                claim = declared(test, where=source, also=partial(place_problems, mechanism=mechanism.folder))
                 yield CatalogEntry(claim, test, source, mechanism)
             except MechclaimsError as error:
                 problems.append(str(error))

@@ -167,6 +167,15 @@ def folder_of(claim_id: str, *, claims: Path) -> Path:
     return importable if importable.is_dir() else claims / name
 
 
+def misplaced(claim_id: str, *, folder: Path) -> list[str]:
+    """What is wrong with the id of a claim that lies in `folder`: commands look for it where its id begins."""
+    begins, dot, rest = claim_id.partition(".")
+    here = folder.name.replace("_", "-")
+    if not dot or begins.replace("_", "-") == here:
+        return []
+    return [f"id {claim_id!r} begins otherwise than its folder {folder.name}/; call it {f'{here}.{rest}'!r}"]
+
+
 def named(name: str, *, claims: Path) -> Mechanism:
     """The mechanism of that name, or of that beginning of claims' ids; DeclarationError that lists what there is."""
     found = mechanisms(claims)

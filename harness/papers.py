@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.declaration import Claim
 from harness.errors import DeclarationError, did_you_mean
+from harness.mechanism import misplaced
 
 NAME = "papers.toml"
 FIELDS = ("title", "authors", "year", "venue", "url")
@@ -29,6 +30,11 @@ def read_papers(path: Path) -> Mapping[str, Any]:
         raise DeclarationError(f"{path}: not valid TOML: {error}") from error
     except OSError as error:
         raise DeclarationError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def place_problems(claim: Claim, *, mechanism: Path) -> list[str]:
+    """What does not fit between a claim and the folder in which it lies: its id, and its paper."""
+    return [*misplaced(claim.id, folder=mechanism), *paper_problems(claim, mechanism=mechanism)]
 
 
 def paper_problems(claim: Claim, *, mechanism: Path) -> list[str]:

@@ -16,7 +16,7 @@ from harness.declaration import Claim
 from harness.errors import MechclaimsError, ModelNotHere
 from harness.evidence import Record
 from harness.outcomes import outcome_of, properties_of
-from harness.papers import paper_problems
+from harness.papers import place_problems
 from harness.planning import availability_of, plan_lines, subject_problems
 from harness.plugin_checks import bound_of, check_chosen, check_places, check_shadowing, lock_lines
 from harness.plugin_compare import add_compare_options, bound_to_baseline, start_gate
@@ -101,7 +101,7 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
         def around_it(claim: Claim) -> list[str]:
             models = chosen_models(collector.config, claim, mechanism)
             wrong_subjects = subject_problems(claim, mechanism, models=models)
-            return [*paper_problems(claim, mechanism=mechanism.folder), *wrong_subjects]
+            return [*place_problems(claim, mechanism=mechanism.folder), *wrong_subjects]
 
         claim = declared(obj, where=where, also=around_it)  # type: ignore[arg-type]
         collector.config.stash[_folders].check_family(claim)

@@ -25,7 +25,7 @@ from benchmarks.calibration.early import ending_early
 from benchmarks.calibration.intervals import Bounds, bounds_of
 from benchmarks.calibration.limits import agrees, lower_bound, most_allowed, too_many, upper_bound
 from benchmarks.calibration.lines import append_line, read_lines
-from benchmarks.calibration.pools import pool, pooled
+from benchmarks.calibration.pools import enlarged, pool, pooled
 from benchmarks.calibration.products import products_in
 from benchmarks.calibration.strict import verdict_at
 from benchmarks.calibration.summary import latest, planted_of, products_compared, summary_of, worlds_of, write_summary
@@ -575,21 +575,22 @@ def missing_row(**given):
     ]  # fmt: skip
     row = {"claim": "toy.skewed", "model": "toy@0", "content_hash": "a" * 64, "clusters": 16, "replicates": 2_000,
            "allowed": 83, "most_misses": 300, "holds": False, "power": 0.9, "underpowered": False, "left_out": [],
-           "questions": questions, "stricter": [[0.0175, 90, 0.8], [0.0125, 60, 0.7]]}  # fmt: skip
+           "questions": questions, "stricter": [[0.0175, 90, 0.8], [0.0125, 60, 0.7]],
+           "larger": [[32, 100, 0.95], [48, 70, 1.0]]}  # fmt: skip
     return {**row, **given}
 
 
 def test_a_design_that_misses_is_shown_by_its_nearest_missing_condition_and_by_its_verdict_where_it_holds():
     text = "\n".join(designs_section([missing_row(verdict="supported", verdict_there="inconclusive")]))
-    shown = "| 300 | 0.5 | lower bound of 1.0: two ends (bca) | 1.25% | 70% (90%) | supported | **inconclusive** |"
+    shown = "| 300 | 0.5 | lower bound of 1.0: two ends (bca) | 48 | 1.25% | 70% (90%) | supported | **inconclusive** |"
     assert shown in text
     assert "In 1 of 1 a condition that misses lies nearer than 2" in text
     assert "**1 verdict** that would be another one there" in text
     same = "\n".join(designs_section([missing_row(verdict="supported", verdict_there="supported")]))
     assert "| supported | supported |" in same
     assert "No verdict that decides something is another one there" in same
-    nowhere = missing_row(verdict="refuted", verdict_there=None, stricter=[[0.0025, 99, 0.5]])
-    assert "| none to 0.25% | 50% (90%) | refuted | **no level holds** |" in "\n".join(designs_section([nowhere]))
+    nowhere = missing_row(verdict="refuted", verdict_there=None, stricter=[[0.0025, 99, 0.5]], larger=[[64, 99, 1.0]])
+    assert "| none to 64 | none to 0.25% | 50% (90%) | refuted | **no level holds** |" in "\n".join(designs_section([nowhere]))
 
 
 def test_a_record_is_judged_again_at_a_stricter_level():
@@ -597,6 +598,23 @@ def test_a_record_is_judged_again_at_a_stricter_level():
     record = json.loads(path.read_text())
     assert verdict_at(record, level=0.025) == record["judgement"]["verdict"] == "supported"
     assert verdict_at(record, level=0.0025) == "inconclusive"
+
+
+def test_a_design_that_misses_is_tried_with_more_clusters_until_it_holds():
+    values = np.exp(1.5 * np.random.default_rng(2).normal(size=(14, 1)))
+    found = measure_design(design(question(values)), replicates=400)
+    assert not found["holds"]
+    tried = found["larger"]
+    assert [clusters for clusters, *_ in tried] == [28, 42, 56][: len(tried)]
+    assert found["most_misses"] > tried[-1][1]
+    assert all(misses > found["allowed"] for _, misses, _ in tried[:-1])
+    assert measure_design(design(question(np.random.default_rng(0).normal(size=(24, 1)))), replicates=400)["larger"] == []
+
+
+def test_more_clusters_from_the_same_pool_narrow_the_bounds_by_their_root():
+    pools = pooled(design(question(np.random.default_rng(0).normal(size=(24, 1)))))
+    widths = [np.median(np.diff(draw(each, replicates=200)[0].bounds, axis=0)) for each in (pools, enlarged(pools, times=4))]
+    assert widths[0] / widths[1] == pytest.approx(2.0, rel=0.1)
 
 
 def test_a_later_line_supersedes_an_earlier_one():

@@ -49,9 +49,9 @@ def tiny_model(tmp_path_factory):
 def suite(pytester, tiny_model):
     """Run pytest on a claims folder elsewhere; the model is tiny unless options name another."""
 
-    def run(files, *options, model=True):
+    def run(files, *options, model=True, mechanism="toy"):
         pytester.makeconftest(CONFTEST)
-        folder = pytester.path / "claims" / "toy"
+        folder = pytester.path / "claims" / mechanism
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / name).write_text(text)
@@ -388,4 +388,10 @@ def test_a_model_whose_tokenizer_does_not_suit_is_invalid_and_the_reason_is_said
 def test_a_mechanism_is_chosen_by_its_name_with_hyphens_or_with_underscores(suite):
     files = toy(**{"toy.larger": "two-toys.larger"})
     for name in ("two-toys", "two_toys"):
-        suite(files, "-m", f'mechanism(name="{name}")').assert_outcomes(passed=1)
+        suite(files, "-m", f'mechanism(name="{name}")', mechanism="two_toys").assert_outcomes(passed=1)
+
+
+def test_an_id_that_begins_otherwise_than_its_folder_is_refused(suite):
+    result = suite(toy(**{"toy.larger": "toys.larger"}))
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*id 'toys.larger' begins otherwise than its folder toy/; call it 'toy.larger'*"])

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from benchmarks.calibration.intervals import RESAMPLES, Array, Bounds, bounds_of
 from benchmarks.calibration.limits import DESIGN_LIMIT, LEAST_POWER, most_allowed
 from benchmarks.calibration.lines import append_line, read_lines
-from benchmarks.calibration.pools import pooled
+from benchmarks.calibration.pools import enlarged, pooled
 from harness.compare.manifest import read_manifest
 from harness.designs import Design, Question, control_of, design_of, moves
 from harness.seeding import derive_seed
@@ -37,6 +37,8 @@ CURVE = (0.0, 0.5, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 """Effects, in SESOI, at which the share that is supported is drawn; at 1 it is an error."""
 STRICTER = (0.0175, 0.0125, 0.01, 0.0075, 0.005, 0.0025)
 """Nominal levels that are tried where the tails of a design are missed too often."""
+LARGER = (2, 3, 4)
+"""Multiples of the clusters that are tried there as well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ def measure_designs(folder: Path, *, out: Path, replicates: int = REPLICATES, sa
     done = {
         (line["content_hash"], line["replicates"], tuple(line.get("left_out", ())))
         for line in read_lines(out)
-        if line["holds"] or "stricter" in line
+        if line["holds"] or {"stricter", "larger"} <= line.keys()
     }
     for path in sorted(folder.glob("*__seed*.json")):
         record = read_record(path).as_dict()
@@ -91,7 +93,7 @@ def measure_design(design: Design, *, replicates: int = REPLICATES, resamples: i
     ]
     most, allowed = _most_misses(drawn), most_allowed(replicates, DESIGN_LIMIT)
     power, alone = power_at(design, drawn), power_at(design, drawn, margins=False)
-    stricter = [] if most <= allowed else _at_stricter_levels(design, replicates=replicates, resamples=resamples)
+    holds, amount = most <= allowed, {"replicates": replicates, "resamples": resamples}
     return {
         "claim": design.claim_id,
         "model": design.model_id,
@@ -103,8 +105,9 @@ def measure_design(design: Design, *, replicates: int = REPLICATES, resamples: i
         "left_out": list(design.left_out),
         "most_misses": most,
         "allowed": allowed,
-        "holds": most <= allowed,
-        "stricter": stricter,
+        "holds": holds,
+        "stricter": [] if holds else _at_stricter_levels(design, **amount),
+        "larger": [] if holds else _with_more_clusters(design, **amount),
         "power": power,
         "curve": [[times, power_at(design, drawn, times=times)] for times in CURVE],
         "power_of_effect_alone": alone,
@@ -120,6 +123,22 @@ def _at_stricter_levels(design: Design, *, replicates: int, resamples: int) -> l
         strict = replace(design, alpha=level)
         drawn = draw(pooled(strict), replicates=replicates, resamples=resamples)
         found.append((level, _most_misses(drawn), power_at(strict, drawn)))
+        if found[-1][1] <= most_allowed(replicates, DESIGN_LIMIT):
+            break
+    return found
+
+
+def _with_more_clusters(design: Design, *, replicates: int, resamples: int) -> list[tuple[int, int, float]]:
+    """Clusters, misses of the worst tail, and power, of every larger design up to the first that holds.
+
+    Drawn from the same pools, which know no tail that the stored clusters do not show: a real sample may need more.
+    """
+    found = []
+    for times in LARGER:
+        larger = enlarged(pooled(design), times=times)
+        drawn = draw(larger, replicates=replicates, resamples=resamples)
+        clusters = min(len(question.clusters) for question in larger.questions)
+        found.append((clusters, _most_misses(drawn), power_at(larger, drawn)))
         if found[-1][1] <= most_allowed(replicates, DESIGN_LIMIT):
             break
     return found

@@ -28,6 +28,15 @@ def pooled(design: Design) -> Design:
     return replace(design, questions=tuple(pool(question, key=key) for question in design.questions))
 
 
+def enlarged(design: Design, *, times: int) -> Design:
+    """The same pools, from which so many times the design's clusters are drawn."""
+    return replace(design, questions=tuple(_of_more(question, times=times) for question in design.questions))
+
+
+def _of_more(question: Question, *, times: int) -> Question:
+    return replace(question, clusters=tuple(f"{name}, {copy}" for name in question.clusters for copy in range(times)))
+
+
 def pool(question: Question, *, key: str) -> Question:
     """The same question of ten times as many clusters; `key` names the record that it comes from."""
     rng = np.random.default_rng(derive_seed("pool", key, question.component, question.control))

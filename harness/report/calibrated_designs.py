@@ -54,24 +54,26 @@ def designs_section(designs: Sequence[Entry], *, unmeasured: Sequence[Entry] = (
             "Designs whose intervals miss too often, those first whose verdict this can touch: where the truth lies "
             "many half-widths from the threshold the bound may be wrong and the verdict is not. In "
             f"{near} of {len(failing)} a condition that misses lies nearer than {_NEAR}. They need more clusters or a "
-            "stricter level: the last columns give the one-sided level at which no tail is missed too often, the power "
-            f"that is left there, and the verdict there. {_fallen(fallen)}"
+            "stricter level: given are the smallest tried number of clusters with which no tail is missed too often "
+            "(from the same pools, whose tails are those of the stored clusters: a real sample may need more), the "
+            "one-sided level at which none is, the power that is left there, and the verdict there. "
+            f"{_fallen(fallen)}"
         )
         yield table(
             [
                 "claim", "model", "clusters", "most misses", "nearest half-widths to the threshold", "nearest one",
-                "level that holds", "power there (at 2.5 %)", "verdict", "verdict there",
+                "clusters that hold", "level that holds", "power there (at 2.5 %)", "verdict", "verdict there",
             ],
             rows=[
                 [
                     code(entry["claim"]), code(entry["model"]), str(entry["clusters"]), str(entry["most_misses"]),
                     f"{distance:.1f}" if math.isfinite(distance) else "-", inline(_named(nearest)),
-                    *_stricter(entry), *_verdicts(entry),
+                    _larger(entry), *_stricter(entry), *_verdicts(entry),
                 ]
                 for entry in sorted(failing, key=lambda each: _nearest(each)[0])[:_MOST_LISTED]
                 for distance, nearest in [_nearest(entry)]
             ],
-            numeric=(2, 3, 4, 6, 7),
+            numeric=(2, 3, 4, 6, 7, 8),
         )  # fmt: skip
     if weak:
         yield (
@@ -150,6 +152,14 @@ def _stricter(entry: Entry) -> tuple[str, str]:
     level, misses, power = entry["stricter"][-1]
     power_there = f"{power:.0%} ({entry['power']:.0%})"
     return (f"{level:.2%}", power_there) if misses <= entry["allowed"] else (f"none to {level:.2%}", power_there)
+
+
+def _larger(entry: Entry) -> str:
+    """The smallest number of clusters that was tried with which a design holds."""
+    if not entry.get("larger"):
+        return "-"
+    clusters, misses, _ = entry["larger"][-1]
+    return str(clusters) if misses <= entry["allowed"] else f"none to {clusters}"
 
 
 def _weakest(entry: Entry) -> str:
