@@ -591,7 +591,8 @@ def test_a_design_that_misses_is_shown_by_its_nearest_missing_condition_and_by_i
     assert "No verdict that decides something is another one there" in same
     tried = {"stricter": [[0.0025, 99, 0.5]], "larger": [[64, 99, 1.0]]}
     nowhere = missing_row(verdict="refuted", verdict_there=None, **tried)
-    assert "| none to 64 | none to 0.25% | 50% (90%) | refuted | **no level holds** |" in "\n".join(designs_section([nowhere]))
+    text = "\n".join(designs_section([nowhere]))
+    assert "| none to 64 | none to 0.25% | 50% (90%) | refuted | **no level holds** |" in text
 
 
 def test_a_record_is_judged_again_at_a_stricter_level():
