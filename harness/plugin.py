@@ -18,7 +18,7 @@ from harness.evidence import Record
 from harness.outcomes import outcome_of, properties_of
 from harness.papers import place_problems
 from harness.planning import availability_of, plan_lines, subject_problems
-from harness.plugin_checks import bound_of, check_chosen, check_places, check_shadowing, lock_lines
+from harness.plugin_checks import bound_of, check_chosen, check_places, check_shadowing, claims_something, lock_lines
 from harness.plugin_compare import add_compare_options, bound_to_baseline, start_gate
 from harness.plugin_faults import Faults
 from harness.plugin_folders import Folders
@@ -90,7 +90,7 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> list[pytest.Item] | None:
     """Check a claim's declaration before pytest makes tests of it; all problems of a claim in one error."""
-    if not hasattr(obj, "__claim__"):
+    if not claims_something(collector, name=name, obj=obj):
         return None
     mechanism = collector.config.stash[_folders].around(collector)
     if mechanism is None:

@@ -23,6 +23,24 @@ def bound_of(item: pytest.Item) -> BoundClaim | None:
     return bound if isinstance(bound, BoundClaim) else None
 
 
+def claims_something(collector: pytest.Collector, *, name: str, obj: object) -> bool:
+    """Whether this is a claim of which pytest makes tests.
+
+    Raises:
+        CollectError: a file declares a claim under a name that pytest passes over; nothing would ever run it.
+    """
+    if not hasattr(obj, "__claim__"):
+        return False
+    assert isinstance(collector, pytest.Module | pytest.Class)
+    if collector.funcnamefilter(name):
+        return True
+    module = collector.getparent(pytest.Module)
+    if module is not None and getattr(obj, "__module__", None) == module.obj.__name__:
+        where = f"{collector.path.name}::{name}"
+        raise collector.CollectError(f"{where} declares a claim and is no test: call it test_{name}")
+    return False  # imported under another name, to be used
+
+
 def without_model(item: pytest.Item) -> bool:
     """A claim that applies to none of the chosen models: pytest makes one placeholder of it."""
     return hasattr(getattr(item, "function", None), "__claim__") and bound_of(item) is None

@@ -391,6 +391,14 @@ def test_a_mechanism_is_chosen_by_its_name_with_hyphens_or_with_underscores(suit
         suite(files, "-m", f'mechanism(name="{name}")', mechanism="two_toys").assert_outcomes(passed=1)
 
 
+def test_a_claim_that_pytest_would_pass_over_is_refused_and_one_imported_for_use_is_not(suite):
+    result = suite(toy(**{"def test_": "def see_"}))
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*::see_larger declares a claim and is no test: call it test_see_larger*"])
+    uses = "from claims.toy.test_toy import test_larger as larger\n\ndef test_it():\n    assert larger.__claim__\n"
+    suite({**toy(), "test_uses.py": uses}).assert_outcomes(passed=2)
+
+
 def test_an_id_that_begins_otherwise_than_its_folder_is_refused(suite):
     result = suite(toy(**{"toy.larger": "toys.larger"}))
     result.assert_outcomes(errors=1)
