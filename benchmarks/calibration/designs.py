@@ -15,7 +15,7 @@ errors of its threshold decides nothing is left out, which flatters power by a p
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,8 @@ def unmeasured_designs(folder: Path, *, measured: Collection[str]) -> list[dict[
 
 def measure_design(design: Design, *, replicates: int = REPLICATES, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Misses of each tail of each condition, and the power at twice the SESOI, as plain values."""
-    drawn = draw(pooled(design), replicates=replicates, resamples=resamples)
+    pools = pooled(design)
+    drawn = draw(pools, replicates=replicates, resamples=resamples)
     shifts = moves([each.question for each in drawn], sesoi=design.sesoi, alternative=design.alternative)
     questions = [
         {**_tails(each), "holds_at_twice": float(_holds(each, shift)[0].mean())}
@@ -94,20 +95,22 @@ def measure_design(design: Design, *, replicates: int = REPLICATES, resamples: i
     most, allowed = _most_misses(drawn), most_allowed(replicates, DESIGN_LIMIT)
     power, alone = power_at(design, drawn), power_at(design, drawn, margins=False)
     holds, amount = most <= allowed, {"replicates": replicates, "resamples": resamples}
+    stricter = ((level, replace(pools, alpha=level)) for level in STRICTER)
+    larger = (enlarged(pools, times=times) for times in LARGER)
     return {
         "claim": design.claim_id,
         "model": design.model_id,
         "content_hash": design.content_hash,
         "replicates": replicates,
         "resamples": resamples,
-        "clusters": min(len(question.clusters) for question in design.questions),
+        "clusters": _clusters(design),
         "questions": questions,
         "left_out": list(design.left_out),
         "most_misses": most,
         "allowed": allowed,
         "holds": holds,
-        "stricter": [] if holds else _at_stricter_levels(design, **amount),
-        "larger": [] if holds else _with_more_clusters(design, **amount),
+        "stricter": [] if holds else _until_it_holds(stricter, **amount),
+        "larger": [] if holds else _until_it_holds(((_clusters(each), each) for each in larger), **amount),
         "power": power,
         "curve": [[times, power_at(design, drawn, times=times)] for times in CURVE],
         "power_of_effect_alone": alone,
@@ -116,32 +119,24 @@ def measure_design(design: Design, *, replicates: int = REPLICATES, resamples: i
     }
 
 
-def _at_stricter_levels(design: Design, *, replicates: int, resamples: int) -> list[tuple[float, int, float]]:
-    """Level, misses of the worst tail, and power, at every stricter level up to the first at which the design holds."""
-    found = []
-    for level in STRICTER:
-        strict = replace(design, alpha=level)
-        drawn = draw(pooled(strict), replicates=replicates, resamples=resamples)
-        found.append((level, _most_misses(drawn), power_at(strict, drawn)))
-        if found[-1][1] <= most_allowed(replicates, DESIGN_LIMIT):
-            break
-    return found
+def _until_it_holds(
+    tried: Iterable[tuple[float, Design]], *, replicates: int, resamples: int
+) -> list[tuple[float, int, float]]:
+    """Level or clusters of each design of pools, misses of its worst tail, power; up to the first that holds.
 
-
-def _with_more_clusters(design: Design, *, replicates: int, resamples: int) -> list[tuple[int, int, float]]:
-    """Clusters, misses of the worst tail, and power, of every larger design up to the first that holds.
-
-    Drawn from the same pools, which know no tail that the stored clusters do not show: a real sample may need more.
+    Pools know no tail that the stored clusters do not show: a real sample of more clusters may miss more.
     """
     found = []
-    for times in LARGER:
-        larger = enlarged(pooled(design), times=times)
-        drawn = draw(larger, replicates=replicates, resamples=resamples)
-        clusters = min(len(question.clusters) for question in larger.questions)
-        found.append((clusters, _most_misses(drawn), power_at(larger, drawn)))
+    for name, design in tried:
+        drawn = draw(design, replicates=replicates, resamples=resamples)
+        found.append((name, _most_misses(drawn), power_at(design, drawn)))
         if found[-1][1] <= most_allowed(replicates, DESIGN_LIMIT):
             break
     return found
+
+
+def _clusters(design: Design) -> int:
+    return min(len(question.clusters) for question in design.questions)
 
 
 def _most_misses(drawn: list[Drawn]) -> int:

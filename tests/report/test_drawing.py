@@ -72,9 +72,11 @@ def _boom(_: Any) -> Any:
     raise OSError("of the drawing itself")
 
 
-def test_an_error_of_the_drawing_itself_is_not_hidden() -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_of_the_drawing_itself_is_not_hidden(workers: int) -> None:
+    """Nor in a process of a pool, where the same class of error says that there can be none."""
     with pytest.raises(OSError, match="of the drawing itself"):
-        draw_new(jobs(1), draw=_boom, known={}, workers=1)
+        draw_new({f"{place}": partial(int) for place in range(12)}, draw=_boom, known={}, workers=workers)
 
 
 @pytest.mark.parametrize(("cores", "count", "pooled"), [(1, 100, False), (8, 11, False), (2, 12, True)])
